@@ -1,0 +1,1 @@
+//! Drivers: the load pipeline, executors and the registry.

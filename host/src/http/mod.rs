@@ -1,0 +1,1 @@
+//! The HTTP server and the routes that belong to no single service.

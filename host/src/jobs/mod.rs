@@ -1,0 +1,1 @@
+//! Gearman: client, worker and the embedded job server.

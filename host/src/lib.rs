@@ -1,0 +1,9 @@
+//! Capstan: a daemon that hosts drivers. Each room knows only the rooms below it; `docs/ARCHITECTURE.md` is the map.
+
+pub mod cli;
+pub mod config;
+pub mod drivers;
+pub mod http;
+pub mod jobs;
+pub mod telemetry;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! What a Capstan driver author depends on.

@@ -1,0 +1,1 @@
+//! Capstan driver: cloud-dummy.

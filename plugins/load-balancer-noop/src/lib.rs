@@ -1,0 +1,1 @@
+//! Capstan driver: load-balancer-noop.
