@@ -1,6 +1,8 @@
 //! What a command prints: a table for people, JSON for programs.
 #![allow(clippy::print_stdout, reason = "the one place that writes a command's result")]
 
+use std::io::{self, Write};
+
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -18,6 +20,11 @@ pub enum Output {
 /// Prints text as it is, with a line end.
 pub fn line(text: &str) {
     println!("{text}");
+}
+
+/// Says something beside the result, on standard error.
+pub fn note(text: &str) {
+    let _stream_may_be_closed = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints JSON over several lines.
