@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value as Json;
 
 use super::{
-    Config, Drivers, KnownDriver,
+    Config, Drivers, KnownDriver, Origin,
     instance::InstanceConfig,
     read::{Session, nearest},
     secret::REDACTED,
@@ -50,10 +50,16 @@ fn listeners(config: &Config, session: &mut Session<'_>) {
         };
         if let Some((by, other)) = taken.iter().find(|(_, other)| clash(other)) {
             let expected = format!("a port of its own, for {by} has {other} ({})", session.origin(by));
-            session.fault_at(key, &address.to_string(), &expected, "choose another port");
+            let origin = stated(session, &[key, by]);
+            session.fault(origin, key, &address.to_string(), &expected, "choose another port");
         }
         taken.push((key, address));
     }
+}
+
+/// Where the first of these keys that is not at its default stands: a default clashes with something that somebody wrote.
+fn stated(session: &Session<'_>, keys: &[&str]) -> Origin {
+    keys.iter().map(|key| session.origin(key)).find(|origin| *origin != Origin::Default).unwrap_or(Origin::Default)
 }
 
 fn worker_driver(config: &Config, session: &mut Session<'_>) {
@@ -61,19 +67,20 @@ fn worker_driver(config: &Config, session: &mut Session<'_>) {
     if !config.daemon.roles.contains(&Role::Worker) || config.known_drivers.get(kind, &config.worker.driver).is_some() {
         return;
     }
-    unknown_driver("worker.driver", &config.worker.driver, kind, config, session);
+    let origin = stated(session, &["worker.driver", "daemon.roles"]);
+    unknown_driver(origin, "worker.driver", &config.worker.driver, kind, config, session);
 }
 
 fn engines(config: &Config, session: &mut Session<'_>) {
     for cloud in config.cloud_farm.iter() {
         if config.known_drivers.get(DriverKind::Cloud, &cloud.engine).is_none() {
             let key = format!("cloud_farm.{}.engine", cloud.name);
-            unknown_driver(&key, &cloud.engine, DriverKind::Cloud, config, session);
+            unknown_driver(session.origin(&key), &key, &cloud.engine, DriverKind::Cloud, config, session);
         }
     }
 }
 
-fn unknown_driver(key: &str, name: &str, kind: DriverKind, config: &Config, session: &mut Session<'_>) {
+fn unknown_driver(origin: Origin, key: &str, name: &str, kind: DriverKind, config: &Config, session: &mut Session<'_>) {
     let names = config.known_drivers.names(kind);
     let known =
         if names.is_empty() { "none is known yet".to_owned() } else { format!("known are {}", names.join(", ")) };
@@ -82,7 +89,7 @@ fn unknown_driver(key: &str, name: &str, kind: DriverKind, config: &Config, sess
         || format!("add [known_drivers.{kind}.{name}] or choose another"),
         |near| format!("did you mean \"{near}\"?"),
     );
-    session.fault_at(key, &format!("the unknown driver \"{name}\""), &expected, &remedy);
+    session.fault(origin, key, &format!("the unknown driver \"{name}\""), &expected, &remedy);
 }
 
 /// Asks the drivers' schemas about every instance. Entries that have faults of their own are left out.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Origin,
-    read::{Session, Table, Value},
+    read::{Node, Session, Table, Value},
     secret::{REDACTED, Reference},
 };
 
@@ -145,9 +145,9 @@ impl Copy<'_, '_> {
             Value::Boolean(value) => same(value.into()),
             Value::Datetime(text) | Value::Text(text) => same(text.into()),
             Value::Float(value) if value.is_finite() => same(value.into()),
-            Value::Float(value) => {
-                let key = self.dotted(pointer);
-                self.session.fault(origin.clone(), &key, &format!("{value}"), "a finite number", "correct the number");
+            Value::Float(_) | Value::Huge(_) => {
+                let (key, found) = (self.dotted(pointer), Node::new(value, origin.clone()).describe());
+                self.session.fault(origin.clone(), &key, &found, "a finite number of 64 bits", "correct the number");
                 same(Json::Null)
             }
             Value::Integer(value) => same(value.into()),

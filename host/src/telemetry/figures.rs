@@ -139,13 +139,16 @@ impl Figures {
         histogram HistogramFamily Histogram
     }
 
-    /// Removes the figures of a family where `label` has this value, so that what is gone stops being shown.
-    pub fn forget(&self, label: &str, value: &str) {
+    /// Removes the figures that carry all of these labels, so that what is gone stops being shown.
+    pub fn forget(&self, labels: &[(&str, &str)]) {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for family in families.values_mut() {
-            if let Some(at) = family.labels.iter().position(|name| *name == label) {
-                family.figures.retain(|labels, _| labels.get(at).is_none_or(|found| found != value));
-            }
+            let names = &family.labels;
+            family.figures.retain(|values, _| {
+                let carries =
+                    |(label, value): &(&str, &str)| names.iter().zip(values).any(|(n, v)| n == label && v == value);
+                !labels.iter().all(carries)
+            });
         }
     }
 
@@ -244,8 +247,11 @@ mod tests {
         let figures = Figures::default();
         figures.counter(&CALLS, ["old", "ok"]).increment();
         figures.counter(&CALLS, ["new", "ok"]).increment();
-        figures.forget("driver", "old");
+        figures.counter(&CALLS, ["old", "timeout"]).increment();
+        figures.gauge(&BUSY, []).set(1);
+        figures.forget(&[("driver", "old"), ("code", "ok")]);
         let text = figures.render();
-        assert!(!text.contains("old") && text.contains("new"), "{text}");
+        assert!(!text.contains("\"old\",code=\"ok\"") && text.contains("new") && text.contains("timeout"), "{text}");
+        assert!(text.contains("busy 1"), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! Known secrets are blotted out of the log, whoever wrote the line.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     sync::Arc,
 };
@@ -56,12 +57,20 @@ impl std::fmt::Debug for Scrubber {
     }
 }
 
-/// A secret as it is, and as JSON and `Debug` escape it; the two escape control characters differently.
+/// A secret as it is and as JSON and `Debug` escape it, which treat control characters differently. A value printed by
+/// `Debug` inside a JSON line, or by a driver inside a JSON text inside one, is escaped again, hence three rounds; a secret
+/// without characters to escape has one spelling in all of them.
 fn spellings(secret: &str) -> Vec<Vec<u8>> {
-    let json = serde_json::Value::from(secret).to_string();
-    let debug = format!("{secret:?}");
-    let inner = |quoted: &str| quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or(quoted).as_bytes().to_vec();
-    vec![secret.as_bytes().to_vec(), inner(&json), inner(&debug)]
+    let mut known = BTreeSet::from([secret.to_owned()]);
+    for _round in 0..3 {
+        let quoted =
+            known.iter().flat_map(|text| [serde_json::Value::from(text.as_str()).to_string(), format!("{text:?}")]);
+        let escaped: Vec<String> = quoted
+            .map(|text| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(&text).to_owned())
+            .collect();
+        known.extend(escaped);
+    }
+    known.into_iter().map(String::into_bytes).collect()
 }
 
 fn without(text: &[u8], needle: &[u8]) -> Option<Vec<u8>> {

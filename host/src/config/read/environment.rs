@@ -34,7 +34,7 @@ fn lay(tree: &mut Table, path: &[&str], text: &str, origin: &Origin, faults: &mu
     let Some((name, rest)) = path.split_first() else { return };
     let name = spelled(tree, name);
     if rest.is_empty() {
-        tree.insert(name, node(text, origin, faults));
+        tree.insert(name, node(text, origin));
         return;
     }
     let below = tree.entry(name.clone()).or_insert_with(|| Node::new(Value::Table(Table::new()), origin.clone()));
@@ -61,10 +61,8 @@ fn spelled(table: &Table, name: &str) -> String {
 }
 
 /// TOML when the text parses as TOML, else the text itself.
-fn node(text: &str, origin: &Origin, faults: &mut Vec<Fault>) -> Node {
-    let value = DeValue::parse(text).map_or_else(
-        |_| Value::Text(text.to_owned()),
-        |parsed| tree::value(parsed.get_ref(), "", origin, &|_| origin.clone(), faults),
-    );
+fn node(text: &str, origin: &Origin) -> Node {
+    let value = DeValue::parse(text)
+        .map_or_else(|_| Value::Text(text.to_owned()), |parsed| tree::value(parsed.get_ref(), &|_| origin.clone()));
     Node { value, origin: origin.clone(), raw: Some(text.to_owned()) }
 }

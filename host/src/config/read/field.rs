@@ -132,10 +132,10 @@ macro_rules! whole_numbers {
 
         impl Field for $type {
             fn parse(node: &Node) -> Result<Self, Refusal> {
+                let range = || Refusal::new(node, &format!("a whole number from 0 to {}", Self::MAX), "correct the number");
                 match node.value {
-                    Value::Integer(value) => Self::try_from(value).map_err(|_| {
-                        Refusal::new(node, &format!("a whole number from 0 to {}", Self::MAX), "correct the number")
-                    }),
+                    Value::Huge(_) => Err(range()),
+                    Value::Integer(value) => Self::try_from(value).map_err(|_| range()),
                     _ => Err(Refusal::new(node, "a whole number", "write it without quotes")),
                 }
             }

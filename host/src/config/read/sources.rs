@@ -75,7 +75,7 @@ pub(in crate::config) fn parse(path: &Path, text: &str, faults: &mut Vec<Fault>)
             remedy: "correct the line".to_owned(),
         });
     }
-    tree::table(document.get_ref(), "", &|offset| lines.at(offset), faults)
+    tree::table(document.get_ref(), &|offset| lines.at(offset))
 }
 
 /// Adds tables and keys; a value that is set already stays and the second one is a fault.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Fault, Origin};
+use crate::config::Origin;
 
 /// Keys and values of one table.
 pub(in crate::config) type Table = BTreeMap<String, Node>;
@@ -25,6 +25,8 @@ pub(in crate::config) enum Value {
     Boolean(bool),
     Datetime(String),
     Float(f64),
+    /// A number that fits no type of ours.
+    Huge(String),
     Integer(i64),
     Table(Table),
     Text(String),
@@ -42,6 +44,7 @@ impl Node {
             Value::Boolean(value) => value.to_string(),
             Value::Datetime(value) => format!("the date {value}"),
             Value::Float(value) => format!("the number {value}"),
+            Value::Huge(value) => format!("the number {value}"),
             Value::Integer(value) => format!("the number {value}"),
             Value::Table(_) => "a table".to_owned(),
             Value::Text(text) if text.chars().count() <= 60 => format!("the text {text:?}"),
@@ -69,60 +72,29 @@ impl Lines {
 }
 
 /// Copies a parsed table; `place` gives the origin for an offset of the text.
-pub(super) fn table(
-    parsed: &DeTable<'_>,
-    key: &str,
-    place: &dyn Fn(usize) -> Origin,
-    faults: &mut Vec<Fault>,
-) -> Table {
+pub(super) fn table(parsed: &DeTable<'_>, place: &dyn Fn(usize) -> Origin) -> Table {
     parsed
         .iter()
-        .map(|(name, value)| {
-            let origin = place(name.span().start);
-            let key = if key.is_empty() { name.get_ref().to_string() } else { format!("{key}.{}", name.get_ref()) };
-            let value = self::value(value.get_ref(), &key, &origin, place, faults);
-            (name.get_ref().to_string(), Node::new(value, origin))
+        .map(|(name, parsed)| {
+            (name.get_ref().to_string(), Node::new(value(parsed.get_ref(), place), place(name.span().start)))
         })
         .collect()
 }
 
 /// Copies a parsed value.
-pub(super) fn value(
-    parsed: &DeValue<'_>,
-    key: &str,
-    origin: &Origin,
-    place: &dyn Fn(usize) -> Origin,
-    faults: &mut Vec<Fault>,
-) -> Value {
+pub(super) fn value(parsed: &DeValue<'_>, place: &dyn Fn(usize) -> Origin) -> Value {
     match parsed {
         DeValue::Array(items) => Value::Array(
-            items
-                .iter()
-                .map(|item| {
-                    let origin = place(item.span().start);
-                    Node::new(value(item.get_ref(), key, &origin, place, faults), origin)
-                })
-                .collect(),
+            items.iter().map(|item| Node::new(value(item.get_ref(), place), place(item.span().start))).collect(),
         ),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(value) => Value::Datetime(value.to_string()),
         DeValue::Float(float) => {
-            float.as_str().parse().map_or_else(|_| out_of_range(float.as_str(), key, origin, faults), Value::Float)
+            float.as_str().parse().map_or_else(|_| Value::Huge(float.as_str().to_owned()), Value::Float)
         }
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
-            .map_or_else(|_| out_of_range(integer.as_str(), key, origin, faults), Value::Integer),
+            .map_or_else(|_| Value::Huge(integer.as_str().to_owned()), Value::Integer),
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Table(parsed) => Value::Table(table(parsed, key, place, faults)),
+        DeValue::Table(parsed) => Value::Table(table(parsed, place)),
     }
-}
-
-fn out_of_range(text: &str, key: &str, origin: &Origin, faults: &mut Vec<Fault>) -> Value {
-    faults.push(Fault {
-        origin: origin.clone(),
-        key: key.to_owned(),
-        found: format!("the number {text}"),
-        expected: "a number that fits 64 bits".to_owned(),
-        remedy: "write a smaller one".to_owned(),
-    });
-    Value::Integer(0)
 }

@@ -40,10 +40,10 @@ impl Worker {
     pub(super) fn read(table: &mut TableReader<'_, '_>, gearman: &Gearman) -> Self {
         let driver = table.get("driver", "haproxy".to_owned());
         let host = table.session.environment.host_name();
-        let function = table.checked("function", host, gearman_name);
+        let function = table.checked("function", host, |name: &String| gearman_name(name));
         Self {
             driver,
-            device: table.checked("device", function.clone(), gearman_name),
+            device: table.checked("device", function.clone(), |name: &String| gearman_name(name)),
             function,
             protocol: table.get("protocol", WorkerProtocol::Libra),
             max_message_bytes: table.within("max_message_bytes", 16 << 20, 1024..=1 << 30),
@@ -55,7 +55,7 @@ impl Worker {
 }
 
 /// Job servers list functions in lines of columns, so a name has neither spaces nor control characters.
-fn gearman_name(name: &String) -> Result<(), (String, String)> {
+fn gearman_name(name: &str) -> Result<(), (String, String)> {
     if (1..=512).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Ok(());
     }
