@@ -106,7 +106,7 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let job_server = roles::job_server(config, listeners_end).await?;
     let mut worker = None;
     if config.daemon.roles.contains(&Role::Worker) {
-        worker = Some(roles::worker(config, &registry, &readiness, &figures, services_end).await?);
+        worker = Some(roles::worker(config, &registry, &readiness, &figures, services_end)?);
     }
 
     if let Some(worker) = &mut worker {

@@ -139,19 +139,18 @@ pub fn worker_options(config: &Config) -> WorkerOptions {
 
 /// What the worker's controller is told.
 pub fn controller(config: &Config) -> worker::Settings {
-    let target = |endpoint: crate::config::Endpoint| worker::Target::new(endpoint.host, endpoint.port);
+    let peer = |endpoint: crate::config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
     worker::Settings {
-        device: config.worker.device.clone(),
-        protocol: match config.worker.protocol {
-            WorkerProtocol::Libra => worker::Protocol::Libra,
-            WorkerProtocol::Seed => worker::Protocol::Seed,
+        form: match config.worker.protocol {
+            WorkerProtocol::Libra => worker::MessageForm::Libra,
+            WorkerProtocol::Seed => worker::MessageForm::Seed,
         },
+        job_servers: config.gearman.endpoints().into_iter().map(peer).collect(),
+        diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(peer).collect(),
+        diagnostics_timeout: config.worker.diagnostics_timeout,
+        call_timeout: config.drivers.call_timeout,
         max_message_bytes: config.worker.max_message_bytes,
         max_depth: config.worker.max_depth,
-        job_servers: config.gearman.endpoints().into_iter().map(target).collect(),
-        diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(target).collect(),
-        diagnostics_timeout: config.worker.diagnostics_timeout,
-        apply_timeout: Duration::from_secs(100),
-        call_timeout: config.drivers.call_timeout,
+        ..worker::Settings::new(&config.worker.device)
     }
 }
