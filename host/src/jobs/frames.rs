@@ -30,7 +30,6 @@ pub(super) enum Frame<'a> {
     /// A packet.
     Packet {
         magic: Magic,
-        kind: u32,
         packet: Result<Packet<'a>, PacketError>,
     },
 }
@@ -116,16 +115,12 @@ impl Frames {
             Ok(Decoded::Incomplete { .. }) => Ok(None),
             Ok(Decoded::Whole {
                 magic,
-                kind,
                 packet,
                 consumed,
+                ..
             }) => {
                 self.start = begin + consumed;
-                Ok(Some(Frame::Packet {
-                    magic,
-                    kind,
-                    packet,
-                }))
+                Ok(Some(Frame::Packet { magic, packet }))
             }
             Err(FrameError::TooLarge { kind, size, .. }) => {
                 let head = size.min(OVERSIZED_HEAD);

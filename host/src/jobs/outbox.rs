@@ -114,6 +114,7 @@ impl Outbox {
     }
 
     /// Bytes that wait.
+    #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.lock().waiting()
     }

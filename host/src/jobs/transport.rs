@@ -184,7 +184,7 @@ impl Transport {
 }
 
 impl Keepalive {
-    fn apply(self, stream: &TcpStream) -> rustix::io::Result<()> {
+    pub(super) fn apply(self, stream: &TcpStream) -> rustix::io::Result<()> {
         use rustix::net::sockopt;
         let second = Duration::from_secs(1);
         sockopt::set_socket_keepalive(stream, true)?;
