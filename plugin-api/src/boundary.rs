@@ -192,7 +192,7 @@ unsafe extern "C" fn invoke<I: Interface>(instance: *mut Instance, call_id: u64,
         let call = CallContext::new(
             call_id,
             Instant::now() + time,
-            request.request_id.to_owned(),
+            request.request_id.into_owned(),
             opened.host.in_call(call_id),
         );
         opened.interface.dispatch(&call, method, request.params)
