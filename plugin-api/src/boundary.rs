@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Once},
     time::{Duration, Instant},
@@ -230,19 +230,28 @@ fn null_instance() -> DriverError {
 
 thread_local! {
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+    static INSIDE_ENTRY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs an entry; a panic becomes an error that says where it was, and nothing unwinds out of the driver.
 fn guard(entry: impl FnOnce() -> Result<Answer, DriverError>) -> Reply {
     static HOOK: Once = Once::new();
-    // The library has a panic hook of its own. The default one writes to standard error, which belongs to the host.
+    // The library has a panic hook of its own. A panic in an entry goes to the host as an error, so it is not written to
+    // standard error as well; one in a thread of the driver's own, or in an author's test, has nowhere else to go.
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let outside = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !INSIDE_ENTRY.get() {
+                return outside(info);
+            }
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             PANIC_PLACE.with_borrow_mut(|kept| *kept = place);
         }));
     });
-    match catch_unwind(AssertUnwindSafe(entry)) {
+    let was_inside = INSIDE_ENTRY.replace(true);
+    let caught = catch_unwind(AssertUnwindSafe(entry));
+    INSIDE_ENTRY.set(was_inside);
+    match caught {
         Ok(Ok(Answer::Done(body))) => Reply::new(abi::STATUS_OK, body),
         Ok(Ok(Answer::Pending(pending))) => Reply::json(abi::STATUS_PENDING, &pending),
         Ok(Err(error)) => Reply::error(&error),
