@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     CallContext, DriverError, Host,
@@ -168,12 +168,22 @@ unsafe extern "C" fn open<I: Interface>(host: *const HostTable, config: Bytes, i
         let host = Host::new(Arc::new(HostLink { table }));
         // SAFETY: the host lends the bytes for the call.
         let config = unsafe { config.as_slice() };
-        let config = serde_json::from_slice(config)
+        let config = read_config(config)
             .map_err(|error| DriverError::invalid_argument(format!("the configuration cannot be read: {error}")))?;
         let opened = Box::new(Opened { interface: I::open(config, host.clone())?, host });
         // SAFETY: not null, and the host lends the place for the call.
         unsafe { *instance = Box::into_raw(opened).cast() };
         Ok(Answer::Done(b"null".to_vec()))
+    })
+}
+
+/// An empty object is also how a driver without configuration (`()`) is opened.
+fn read_config<T: DeserializeOwned>(config: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(config).or_else(|error| match serde_json::from_slice(config) {
+        Ok(serde_json::Value::Object(object)) if object.is_empty() => {
+            serde_json::from_value(serde_json::Value::Null).map_err(|_| error)
+        }
+        _ => Err(error),
     })
 }
 
