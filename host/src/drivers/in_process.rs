@@ -350,9 +350,9 @@ impl Executor for InProcess {
                 pool::look_out(LOOK_OUT, || task.finished.load(Ordering::Acquire));
             }
             let mut abandoned = Abandoned(Some(Arc::clone(&task)));
-            let (answered, late) = match tokio::time::timeout_at(deadline.into(), Waiting(&task)).await {
-                Ok(answered) => (Some(answered), false),
-                Err(_elapsed) => (inner.wind_down(&task).await, true),
+            let answered = match tokio::time::timeout_at(deadline.into(), Waiting(&task)).await {
+                Ok(answered) => Some(answered),
+                Err(_elapsed) => inner.wind_down(&task).await,
             };
             abandoned.0 = None;
             let Some(answered) = answered else {
@@ -367,8 +367,8 @@ impl Executor for InProcess {
                 inner.figures.note_panic();
             }
             answer.map_err(|error| {
-                // The caller did not cancel it, the deadline did.
-                let by_deadline = late && error.code == ErrorCode::CANCELLED;
+                // The caller is here, so it was the deadline that cancelled. A driver may see it before our own timer does.
+                let by_deadline = error.code == ErrorCode::CANCELLED && Instant::now() >= deadline;
                 if by_deadline { DriverError { code: ErrorCode::TIMEOUT, ..error } } else { error }
             })
         })
