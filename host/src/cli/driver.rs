@@ -66,7 +66,8 @@ async fn list(place: &Place) -> Outcome {
         .into_iter()
         .flatten()
         .map(|driver| {
-            let errors: u64 = driver["errors"].as_object().map_or(0, |codes| codes.values().filter_map(Value::as_u64).sum());
+            let errors: u64 =
+                driver["errors"].as_object().map_or(0, |codes| codes.values().filter_map(Value::as_u64).sum());
             vec![
                 text(&driver["name"]),
                 text(&driver["kind"]),
@@ -162,14 +163,17 @@ fn known<'a>(drivers: &'a crate::config::KnownDrivers, name: &str) -> Result<&'a
         drivers.iter().map(|driver| driver.key().trim_start_matches("known_drivers.").to_owned()).collect();
     match (found.next(), found.next()) {
         (Some(driver), None) => Ok(driver),
-        (Some(_), Some(_)) => Err(Failure::Usage(format!("{name:?} names several drivers; write KIND.NAME: {}", names.join(", ")))),
+        (Some(_), Some(_)) => {
+            Err(Failure::Usage(format!("{name:?} names several drivers; write KIND.NAME: {}", names.join(", "))))
+        }
         (None, _) => Err(Failure::Usage(format!("there is no driver {name:?}; known are: {}", names.join(", ")))),
     }
 }
 
 fn library(drivers: &Drivers, driver: &KnownDriver) -> Result<PathBuf, Failure> {
-    serve::library(drivers, driver)
-        .ok_or_else(|| Failure::Usage(format!("{} names a command; only a library has a manifest in its file", driver.key())))
+    serve::library(drivers, driver).ok_or_else(|| {
+        Failure::Usage(format!("{} names a command; only a library has a manifest in its file", driver.key()))
+    })
 }
 
 /// The configuration room's way to the drivers' schemas: the manifest is read, the driver is not run.

@@ -69,10 +69,12 @@ async fn submit(place: &Place, send: Send) -> Outcome {
     let begun = Instant::now();
     match client.submit(&send.function, text.as_bytes(), options).await.map_err(failure)? {
         Submitted::Background(job) => match place.output {
-            Output::Json => output::json(
-                &json!({ "server": job.server.to_string(), "handle": job.handle, "unique": job.unique }),
-            ),
-            Output::Table => output::line(&format!("{} accepted {} (unique id {})", job.server, job.handle, job.unique)),
+            Output::Json => {
+                output::json(&json!({ "server": job.server.to_string(), "handle": job.handle, "unique": job.unique }))
+            }
+            Output::Table => {
+                output::line(&format!("{} accepted {} (unique id {})", job.server, job.handle, job.unique))
+            }
         },
         Submitted::Completed(completed) => {
             let bytes = completed.whole();

@@ -11,10 +11,7 @@ use super::{Problem, RequestId};
 use crate::drivers::{DriverInfo, Kind, Registry};
 
 pub(super) fn routes(registry: Registry) -> Router {
-    Router::new()
-        .route("/drivers/v1", get(list))
-        .route("/drivers/v1/{kind}/{name}", get(info))
-        .with_state(registry)
+    Router::new().route("/drivers/v1", get(list)).route("/drivers/v1/{kind}/{name}", get(info)).with_state(registry)
 }
 
 async fn list(State(registry): State<Registry>) -> Json<Value> {

@@ -44,7 +44,9 @@ pub fn router(daemon: Daemon) -> Router {
         )
         .merge(health::routes(daemon.readiness))
         .merge(drivers::routes(daemon.registry))
-        .fallback(async |RequestId(id): RequestId| Problem::not_found("there is no such path; / lists what is here", id))
+        .fallback(async |RequestId(id): RequestId| {
+            Problem::not_found("there is no such path; / lists what is here", id)
+        })
         .layer(middleware::from_fn(request_id::tag))
 }
 

@@ -53,15 +53,8 @@ impl Admin {
     /// # Errors
     /// [`ClientError::NoServer`] with the reason.
     pub async fn connect(endpoint: &Endpoint, transport: &Transport) -> Result<Admin, ClientError> {
-        let (read, write) = transport
-            .connect(endpoint)
-            .await
-            .map_err(|error| ClientError::NoServer(vec![error]))?;
-        Ok(Admin {
-            endpoint: endpoint.clone(),
-            read: BufReader::new(read),
-            write,
-        })
+        let (read, write) = transport.connect(endpoint).await.map_err(|error| ClientError::NoServer(vec![error]))?;
+        Ok(Admin { endpoint: endpoint.clone(), read: BufReader::new(read), write })
     }
 
     /// The server's version.
@@ -86,17 +79,9 @@ impl Admin {
             let mut columns = line.rsplitn(4, '\t');
             let mut number = || columns.next().and_then(|text| text.parse().ok());
             let (workers, running, total) = (number()?, number()?, number()?);
-            Some(FunctionStatus {
-                function: columns.next()?.to_owned(),
-                total,
-                running,
-                workers,
-            })
+            Some(FunctionStatus { function: columns.next()?.to_owned(), total, running, workers })
         };
-        lines
-            .iter()
-            .map(|line| parse(line).ok_or_else(|| self.unexpected(line)))
-            .collect()
+        lines.iter().map(|line| parse(line).ok_or_else(|| self.unexpected(line))).collect()
     }
 
     /// All connections the server has, workers or not.
@@ -112,16 +97,10 @@ impl Admin {
                 connection: words.next()?,
                 address: words.next()?,
                 client_id: words.next()?,
-                functions: functions
-                    .split_whitespace()
-                    .map(ToOwned::to_owned)
-                    .collect(),
+                functions: functions.split_whitespace().map(ToOwned::to_owned).collect(),
             })
         };
-        lines
-            .iter()
-            .map(|line| parse(line).ok_or_else(|| self.unexpected(line)))
-            .collect()
+        lines.iter().map(|line| parse(line).ok_or_else(|| self.unexpected(line))).collect()
     }
 
     /// Sends a command that is answered by one line.
@@ -168,9 +147,7 @@ impl Admin {
         let mut bounded = (&mut self.read).take(MAX_ANSWER);
         let outcome = tokio::time::timeout(ANSWER, bounded.read_until(b'\n', &mut line)).await;
         match outcome {
-            Ok(Ok(_)) if line.ends_with(b"\n") => {
-                Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
-            }
+            Ok(Ok(_)) if line.ends_with(b"\n") => Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
             Ok(Ok(_)) => Err(self.lost("it ended within an answer")),
             Ok(Err(error)) => Err(self.lost(&error.to_string())),
             Err(_) => Err(self.lost("no answer within 10 s")),
@@ -183,26 +160,16 @@ impl Admin {
         };
         let (code, text) = refusal.split_once(' ').unwrap_or((refusal, refusal));
         let server = self.endpoint.to_string();
-        Err(ClientError::Refused {
-            server,
-            code: code.to_owned(),
-            text: text.replace('+', " "),
-        })
+        Err(ClientError::Refused { server, code: code.to_owned(), text: text.replace('+', " ") })
     }
 
     fn lost(&self, reason: &str) -> ClientError {
         let (server, reason) = (self.endpoint.to_string(), reason.to_owned());
-        ClientError::Protocol {
-            server,
-            reason: format!("the text session broke: {reason}"),
-        }
+        ClientError::Protocol { server, reason: format!("the text session broke: {reason}") }
     }
 
     fn unexpected(&self, line: &str) -> ClientError {
         let server = self.endpoint.to_string();
-        ClientError::Protocol {
-            server,
-            reason: format!("cannot read the line {line:?}"),
-        }
+        ClientError::Protocol { server, reason: format!("cannot read the line {line:?}") }
     }
 }

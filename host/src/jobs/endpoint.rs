@@ -29,10 +29,7 @@ pub struct EndpointError {
 impl Endpoint {
     /// An endpoint of known parts. `host` is a name or an address without brackets.
     pub fn new(host: impl Into<String>, port: u16) -> Endpoint {
-        Endpoint {
-            host: host.into(),
-            port,
-        }
+        Endpoint { host: host.into(), port }
     }
 
     /// Name or address, without brackets.
@@ -66,28 +63,16 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
-        let fail = |fault| EndpointError {
-            text: text.to_owned(),
-            fault,
-        };
+        let fail = |fault| EndpointError { text: text.to_owned(), fault };
         let trimmed = text.trim();
         let (host, port) = if let Some(rest) = trimmed.strip_prefix('[') {
-            let (host, after) = rest
-                .split_once(']')
-                .ok_or_else(|| fail("the bracket is not closed"))?;
+            let (host, after) = rest.split_once(']').ok_or_else(|| fail("the bracket is not closed"))?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err(fail("what stands in brackets is no IPv6 address"));
             }
             match after {
                 "" => (host, None),
-                _ => (
-                    host,
-                    Some(
-                        after
-                            .strip_prefix(':')
-                            .ok_or_else(|| fail("only :port may follow the bracket"))?,
-                    ),
-                ),
+                _ => (host, Some(after.strip_prefix(':').ok_or_else(|| fail("only :port may follow the bracket"))?)),
             }
         } else if trimmed.parse::<std::net::Ipv6Addr>().is_ok() {
             (trimmed, None)
@@ -102,9 +87,7 @@ impl FromStr for Endpoint {
         }
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         if !host.bytes().all(is_name) {
-            return Err(fail(
-                "the host holds a character that no host name or address has",
-            ));
+            return Err(fail("the host holds a character that no host name or address has"));
         }
         let port = match port {
             None => DEFAULT_PORT,
@@ -141,24 +124,11 @@ mod tests {
     // G05
     #[test]
     fn what_is_no_address_is_named() {
-        for text in [
-            "",
-            ":4730",
-            "host:",
-            "host:0",
-            "host:65536",
-            "host:+5",
-            "[::1",
-            "[::1]4730",
-            "[host]:1",
-            "a b:1",
-            "h:1:2",
-        ] {
+        for text in
+            ["", ":4730", "host:", "host:0", "host:65536", "host:+5", "[::1", "[::1]4730", "[host]:1", "a b:1", "h:1:2"]
+        {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("`{text}`")) && error.contains("host:port"),
-                "{error}"
-            );
+            assert!(error.contains(&format!("`{text}`")) && error.contains("host:port"), "{error}");
         }
     }
 }

@@ -22,16 +22,9 @@ pub(super) enum Frame<'a> {
     /// A line of the text protocol, without its end.
     Line(&'a [u8]),
     /// A packet larger than the limit. Its head is given; the rest is skipped as it arrives, and never held.
-    Oversized {
-        kind: u32,
-        size: usize,
-        head: &'a [u8],
-    },
+    Oversized { kind: u32, size: usize, head: &'a [u8] },
     /// A packet.
-    Packet {
-        magic: Magic,
-        packet: Result<Packet<'a>, PacketError>,
-    },
+    Packet { magic: Magic, packet: Result<Packet<'a>, PacketError> },
 }
 
 /// Bytes read from a stream and not yet consumed.
@@ -46,20 +39,11 @@ pub(super) struct Frames {
 impl Frames {
     /// Bodies up to `limit` bytes; `text` admits lines of the text protocol.
     pub fn new(limit: usize, text: bool) -> Frames {
-        Frames {
-            bytes: Vec::new(),
-            start: 0,
-            skip: 0,
-            limit,
-            text,
-        }
+        Frames { bytes: Vec::new(), start: 0, skip: 0, limit, text }
     }
 
     /// Reads once; 0 is the end of the stream. Cancel safe.
-    pub async fn fill(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin + ?Sized),
-    ) -> std::io::Result<usize> {
+    pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> std::io::Result<usize> {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
@@ -88,22 +72,14 @@ impl Frames {
             }
         }
         let begin = self.start;
-        let Some(pending) = self
-            .bytes
-            .get(begin..)
-            .filter(|pending| !pending.is_empty())
-        else {
+        let Some(pending) = self.bytes.get(begin..).filter(|pending| !pending.is_empty()) else {
             return Ok(None);
         };
         if self.text && pending.first() != Some(&0) {
             let Some(end) = pending.iter().position(|byte| *byte == b'\n') else {
                 if pending.len() > MAX_LINE {
                     let size = pending.len();
-                    return Err(FrameError::TooLarge {
-                        kind: 0,
-                        size,
-                        limit: MAX_LINE,
-                    });
+                    return Err(FrameError::TooLarge { kind: 0, size, limit: MAX_LINE });
                 }
                 return Ok(None);
             };
@@ -113,12 +89,7 @@ impl Frames {
         }
         match decode(pending, self.limit) {
             Ok(Decoded::Incomplete { .. }) => Ok(None),
-            Ok(Decoded::Whole {
-                magic,
-                packet,
-                consumed,
-                ..
-            }) => {
+            Ok(Decoded::Whole { magic, packet, consumed, .. }) => {
                 self.start = begin + consumed;
                 Ok(Some(Frame::Packet { magic, packet }))
             }
@@ -150,12 +121,8 @@ mod tests {
             frames.fill(&mut one).await.unwrap();
             loop {
                 match frames.next() {
-                    Ok(Some(Frame::Packet {
-                        packet: Ok(packet), ..
-                    })) => seen.push(format!("{}", packet.kind())),
-                    Ok(Some(Frame::Line(line))) => {
-                        seen.push(String::from_utf8_lossy(line).into_owned())
-                    }
+                    Ok(Some(Frame::Packet { packet: Ok(packet), .. })) => seen.push(format!("{}", packet.kind())),
+                    Ok(Some(Frame::Line(line))) => seen.push(String::from_utf8_lossy(line).into_owned()),
                     Ok(Some(Frame::Oversized { kind, size, head })) => {
                         seen.push(format!("{kind} of {size}, head {}", head.len()));
                     }
@@ -186,23 +153,14 @@ mod tests {
         Packet::GrabJob(Grab::Unique).encode(Magic::Request, &mut bytes);
         bytes.extend_from_slice(b"version\r\nstatus\n");
         Packet::PreSleep.encode(Magic::Request, &mut bytes);
-        assert_eq!(
-            read(&bytes, 1000).await,
-            ["7 of 9003, head 4096", "30", "version", "status", "4"]
-        );
-        assert_eq!(
-            read(&bytes, 10_000).await,
-            ["7", "30", "version", "status", "4"]
-        );
+        assert_eq!(read(&bytes, 1000).await, ["7 of 9003, head 4096", "30", "version", "status", "4"]);
+        assert_eq!(read(&bytes, 10_000).await, ["7", "30", "version", "status", "4"]);
     }
 
     // G06
     #[tokio::test]
     async fn a_line_without_end_is_refused() {
         let seen = read(&[b'x'; MAX_LINE + 2], 1000).await;
-        assert!(
-            seen.len() == 1 && seen[0].contains("limit of 8192"),
-            "{seen:?}"
-        );
+        assert!(seen.len() == 1 && seen[0].contains("limit of 8192"), "{seen:?}");
     }
 }

@@ -22,6 +22,4 @@ pub use packet::Priority;
 pub use server::{Access, AccessRule, Server, ServerError, ServerOptions};
 pub use tls::{TlsError, TlsFiles, TlsIdentity};
 pub use transport::{Keepalive, Transport, TransportError};
-pub use worker::{
-    Handler, Job, JobResult, Progress, Worker, WorkerError, WorkerOptions, WorkerState,
-};
+pub use worker::{Handler, Job, JobResult, Progress, Worker, WorkerError, WorkerOptions, WorkerState};

@@ -74,13 +74,7 @@ impl Outbox {
 
     fn with(direct: Option<OwnedWriteHalf>, limit: usize) -> Outbox {
         let queue = Mutex::new(Queue::default());
-        Outbox {
-            queue,
-            direct,
-            wake: Notify::new(),
-            changed: Notify::new(),
-            limit,
-        }
+        Outbox { queue, direct, wake: Notify::new(), changed: Notify::new(), limit }
     }
 
     /// A box without a socket, whose content a test takes.
@@ -141,10 +135,7 @@ impl Outbox {
         if queue.is_handed_over || queue.is_closed || queue.waiting() == 0 {
             return;
         }
-        let all_out = self
-            .direct
-            .as_ref()
-            .is_some_and(|socket| write_some(&mut queue, socket));
+        let all_out = self.direct.as_ref().is_some_and(|socket| write_some(&mut queue, socket));
         if !all_out {
             queue.is_handed_over = true;
             drop(queue);
@@ -249,11 +240,7 @@ impl Outbox {
 
 /// Writes until the socket takes no more; true when nothing waits any longer. A socket that fails closes the queue.
 fn write_some(queue: &mut Queue, socket: &OwnedWriteHalf) -> bool {
-    while let Some(rest) = queue
-        .bytes
-        .get(queue.written..)
-        .filter(|rest| !rest.is_empty())
-    {
+    while let Some(rest) = queue.bytes.get(queue.written..).filter(|rest| !rest.is_empty()) {
         match socket.try_write(rest) {
             Ok(count) => queue.written += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
@@ -279,9 +266,7 @@ mod tests {
 
     async fn pair(limit: usize) -> (Arc<Outbox>, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (near, _) = listener.accept().await.unwrap();
         let (_, write) = near.into_split();
         let (outbox, writer) = Outbox::new(WriteEnd::Plain(write), limit);

@@ -61,25 +61,16 @@ pub enum TlsError {
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable {
-        path: path.to_owned(),
-        what,
-        source,
-    })
+    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), what, source })
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path, what)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| TlsError::Invalid {
-        path: path.to_owned(),
-        reason: format!("not valid PEM: {error}"),
-    })?;
+    let found = found
+        .map_err(|error| TlsError::Invalid { path: path.to_owned(), reason: format!("not valid PEM: {error}") })?;
     if found.is_empty() {
-        return Err(TlsError::Empty {
-            path: path.to_owned(),
-            what: "certificate",
-        });
+        return Err(TlsError::Empty { path: path.to_owned(), what: "certificate" });
     }
     Ok(found)
 }
@@ -87,14 +78,8 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     use rustls::pki_types::pem::Error;
     PrivateKeyDer::from_pem_slice(&read(path, "private key")?).map_err(|error| match error {
-        Error::NoItemsFound => TlsError::Empty {
-            path: path.to_owned(),
-            what: "private key",
-        },
-        other => TlsError::Invalid {
-            path: path.to_owned(),
-            reason: format!("not a valid private key: {other}"),
-        },
+        Error::NoItemsFound => TlsError::Empty { path: path.to_owned(), what: "private key" },
+        other => TlsError::Invalid { path: path.to_owned(), reason: format!("not a valid private key: {other}") },
     })
 }
 
@@ -115,10 +100,8 @@ impl TlsFiles {
     }
 
     pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let broken = |path: &Path, error: rustls::Error| TlsError::Invalid {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+        let broken =
+            |path: &Path, error: rustls::Error| TlsError::Invalid { path: path.to_owned(), reason: error.to_string() };
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| broken(&self.ca, error))?
@@ -128,9 +111,7 @@ impl TlsFiles {
             Some(identity) => {
                 let chain = certificates(&identity.certificate, "certificate")?;
                 let key = key(&identity.key)?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| broken(&identity.certificate, error))?
+                builder.with_client_auth_cert(chain, key).map_err(|error| broken(&identity.certificate, error))?
             }
         };
         Ok(Arc::new(config))
@@ -139,25 +120,16 @@ impl TlsFiles {
     /// A server that demands a certificate of each client.
     pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let identity = self.identity.as_ref().ok_or(TlsError::NoIdentity)?;
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
-                .build()
-                .map_err(|error| TlsError::Invalid {
-                    path: self.ca.clone(),
-                    reason: error.to_string(),
-                })?;
-        let broken = |error: rustls::Error| TlsError::Invalid {
-            path: identity.certificate.clone(),
-            reason: error.to_string(),
-        };
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
+            .build()
+            .map_err(|error| TlsError::Invalid { path: self.ca.clone(), reason: error.to_string() })?;
+        let broken =
+            |error: rustls::Error| TlsError::Invalid { path: identity.certificate.clone(), reason: error.to_string() };
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(broken)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                certificates(&identity.certificate, "certificate")?,
-                key(&identity.key)?,
-            )
+            .with_single_cert(certificates(&identity.certificate, "certificate")?, key(&identity.key)?)
             .map_err(broken)?;
         Ok(Arc::new(config))
     }
@@ -178,88 +150,27 @@ mod tests {
         let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(path("other.key"), other.signing_key.serialize_pem()).unwrap();
         std::fs::write(path("empty"), "nothing here\n").unwrap();
-        std::fs::write(
-            path("broken"),
-            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
-        )
-        .unwrap();
+        std::fs::write(path("broken"), "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").unwrap();
 
         for (ca, certificate, key, culprit, reason) in [
-            (
-                "absent",
-                "good.crt",
-                "good.key",
-                "absent",
-                "cannot read the certificate authority file",
-            ),
-            (
-                "empty",
-                "good.crt",
-                "good.key",
-                "empty",
-                "holds no certificate",
-            ),
+            ("absent", "good.crt", "good.key", "absent", "cannot read the certificate authority file"),
+            ("empty", "good.crt", "good.key", "empty", "holds no certificate"),
             ("broken", "good.crt", "good.key", "broken", "not valid PEM"),
-            (
-                "good.crt",
-                "absent",
-                "good.key",
-                "absent",
-                "cannot read the certificate file",
-            ),
-            (
-                "good.crt",
-                "empty",
-                "good.key",
-                "empty",
-                "holds no certificate",
-            ),
-            (
-                "good.crt",
-                "good.crt",
-                "absent",
-                "absent",
-                "cannot read the private key file",
-            ),
-            (
-                "good.crt",
-                "good.crt",
-                "empty",
-                "empty",
-                "holds no private key",
-            ),
-            (
-                "good.crt",
-                "good.crt",
-                "other.key",
-                "good.crt",
-                "cannot be used",
-            ),
+            ("good.crt", "absent", "good.key", "absent", "cannot read the certificate file"),
+            ("good.crt", "empty", "good.key", "empty", "holds no certificate"),
+            ("good.crt", "good.crt", "absent", "absent", "cannot read the private key file"),
+            ("good.crt", "good.crt", "empty", "empty", "holds no private key"),
+            ("good.crt", "good.crt", "other.key", "good.crt", "cannot be used"),
         ] {
-            let identity = Some(TlsIdentity {
-                certificate: path(certificate),
-                key: path(key),
-            });
-            let files = TlsFiles {
-                ca: path(ca),
-                identity,
-            };
-            for error in [
-                files.client_config().unwrap_err(),
-                files.server_config().unwrap_err(),
-            ] {
+            let identity = Some(TlsIdentity { certificate: path(certificate), key: path(key) });
+            let files = TlsFiles { ca: path(ca), identity };
+            for error in [files.client_config().unwrap_err(), files.server_config().unwrap_err()] {
                 let text = error.to_string();
                 let culprit = path(culprit).display().to_string();
-                assert!(
-                    text.contains(&culprit) && text.contains(reason),
-                    "{ca} {certificate} {key}: {text}"
-                );
+                assert!(text.contains(&culprit) && text.contains(reason), "{ca} {certificate} {key}: {text}");
             }
         }
-        let files = TlsFiles {
-            ca: path("good.crt"),
-            identity: None,
-        };
+        let files = TlsFiles { ca: path("good.crt"), identity: None };
         assert!(matches!(files.server_config(), Err(TlsError::NoIdentity)));
         assert!(files.client_config().is_ok());
     }

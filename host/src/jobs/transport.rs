@@ -63,9 +63,7 @@ pub enum TransportError {
         source: std::io::Error,
     },
     /// The host is no name that a certificate could carry.
-    #[error(
-        "job server {endpoint} cannot be reached over TLS: its host is no valid name or address"
-    )]
+    #[error("job server {endpoint} cannot be reached over TLS: its host is no valid name or address")]
     Name {
         /// Which server.
         endpoint: Endpoint,
@@ -91,11 +89,7 @@ pub enum TransportError {
 impl Transport {
     /// Plain TCP without keepalive; connecting may take 10 s.
     pub fn plain() -> Transport {
-        Transport {
-            tls: None,
-            keepalive: None,
-            connect_timeout: Duration::from_secs(10),
-        }
+        Transport { tls: None, keepalive: None, connect_timeout: Duration::from_secs(10) }
     }
 
     /// TLS 1.2 or 1.3 with the files' authority, and their certificate if they name one. The server's certificate must
@@ -104,10 +98,7 @@ impl Transport {
     /// # Errors
     /// [`TlsError`] names the file that is missing, unreadable or holds nothing of use.
     pub fn tls(files: &TlsFiles) -> Result<Transport, TlsError> {
-        Ok(Transport {
-            tls: Some(files.client_config()?),
-            ..Transport::plain()
-        })
+        Ok(Transport { tls: Some(files.client_config()?), ..Transport::plain() })
     }
 
     /// The same with keepalive on.
@@ -131,53 +122,35 @@ impl Transport {
 
     /// Connects. Small packets leave at once (TCP_NODELAY): with Nagle's algorithm a worker's answer waits up to 44 ms for
     /// the acknowledgement of the packet before it.
-    pub(super) async fn connect(
-        &self,
-        endpoint: &Endpoint,
-    ) -> Result<(ReadEnd, WriteEnd), TransportError> {
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<(ReadEnd, WriteEnd), TransportError> {
         let limit = self.connect_timeout;
         match tokio::time::timeout(limit, self.open(endpoint)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(TransportError::Timeout {
-                endpoint: endpoint.clone(),
-                limit,
-            }),
+            Err(_) => Err(TransportError::Timeout { endpoint: endpoint.clone(), limit }),
         }
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<(ReadEnd, WriteEnd), TransportError> {
-        let failed = |source| TransportError::Connect {
-            endpoint: endpoint.clone(),
-            source,
-        };
-        let stream = TcpStream::connect((endpoint.host(), endpoint.port()))
-            .await
-            .map_err(failed)?;
+        let failed = |source| TransportError::Connect { endpoint: endpoint.clone(), source };
+        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await.map_err(failed)?;
         if stream.local_addr().ok() == stream.peer_addr().ok() {
             // A loopback port of the ephemeral range can be joined to itself while its server is down.
             return Err(failed(std::io::ErrorKind::ConnectionRefused.into()));
         }
         stream.set_nodelay(true).map_err(failed)?;
         if let Some(keepalive) = self.keepalive {
-            keepalive
-                .apply(&stream)
-                .map_err(|errno| failed(errno.into()))?;
+            keepalive.apply(&stream).map_err(|errno| failed(errno.into()))?;
         }
         let Some(config) = &self.tls else {
             let (read, write) = stream.into_split();
             return Ok((Box::new(read), WriteEnd::Plain(write)));
         };
-        let name =
-            ServerName::try_from(endpoint.host().to_owned()).map_err(|_| TransportError::Name {
-                endpoint: endpoint.clone(),
-            })?;
+        let name = ServerName::try_from(endpoint.host().to_owned())
+            .map_err(|_| TransportError::Name { endpoint: endpoint.clone() })?;
         let stream = TlsConnector::from(Arc::clone(config))
             .connect(name, stream)
             .await
-            .map_err(|source| TransportError::Tls {
-                endpoint: endpoint.clone(),
-                source,
-            })?;
+            .map_err(|source| TransportError::Tls { endpoint: endpoint.clone(), source })?;
         let (read, write) = tokio::io::split(stream);
         Ok((Box::new(read), WriteEnd::Tls(Box::new(write))))
     }
@@ -220,15 +193,9 @@ mod tests {
     #[tokio::test]
     async fn keepalive_reaches_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let second = Duration::from_secs(1);
-        let wanted = Keepalive {
-            idle: Some(9 * second),
-            interval: Some(4 * second),
-            count: Some(3),
-        };
+        let wanted = Keepalive { idle: Some(9 * second), interval: Some(4 * second), count: Some(3) };
         wanted.apply(&stream).unwrap();
         use rustix::net::sockopt;
         assert!(sockopt::socket_keepalive(&stream).unwrap());

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use capstan::jobs::{
-    Endpoint, Handler, Job, JobResult, Progress, Transport, Worker, WorkerOptions, WorkerState,
-};
+use capstan::jobs::{Endpoint, Handler, Job, JobResult, Progress, Transport, Worker, WorkerOptions, WorkerState};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

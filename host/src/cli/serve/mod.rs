@@ -57,8 +57,8 @@ async fn run(place: &Place, loaded: Loaded) -> Outcome {
         LogFormat::Json => Format::Json,
         LogFormat::Text => Format::Text,
     };
-    let scrubber = telemetry::init(&loaded.config.telemetry.level, format)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let scrubber =
+        telemetry::init(&loaded.config.telemetry.level, format).map_err(|error| Failure::Usage(error.to_string()))?;
     let secrets = loaded.secret_values();
     scrubber.replace(secrets.iter().map(crate::config::Secret::expose));
     for warning in &loaded.warnings {
@@ -100,8 +100,12 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     // Rooms end in the reverse order of their start: first no new message, then the listeners, last the drivers.
     let (end_services, services_end) = watch::channel(false);
     let (end_listeners, listeners_end) = watch::channel(false);
-    let render = { let figures = figures.clone(); Arc::new(move || figures.render()) };
-    let router = http::router(http::Daemon { registry: registry.clone(), readiness: readiness.clone(), metrics: render });
+    let render = {
+        let figures = figures.clone();
+        Arc::new(move || figures.render())
+    };
+    let router =
+        http::router(http::Daemon { registry: registry.clone(), readiness: readiness.clone(), metrics: render });
     let listeners = tokio::spawn(http.serve(router, listeners_end.clone()));
     let job_server = roles::job_server(config, listeners_end).await?;
     let mut worker = None;

@@ -85,11 +85,7 @@ impl Connection {
     pub fn start(endpoint: Endpoint, (read, write): (ReadEnd, WriteEnd)) -> Arc<Connection> {
         let (outbox, writer) = Outbox::new(write, MAX_UNSENT);
         let outbox = Arc::new(outbox);
-        let connection = Arc::new(Connection {
-            endpoint,
-            outbox: Arc::clone(&outbox),
-            state: Mutex::default(),
-        });
+        let connection = Arc::new(Connection { endpoint, outbox: Arc::clone(&outbox), state: Mutex::default() });
         let reader = Arc::clone(&connection);
         tokio::spawn(async move {
             tokio::join!(reader.read(read), outbox.run(writer));
@@ -131,19 +127,9 @@ impl Connection {
         let (created, acknowledged) = oneshot::channel();
         let (sender, events) = mpsc::unbounded_channel();
         let sender = is_foreground.then_some(sender);
-        self.send(
-            packet,
-            Pending::Submit(created, sender),
-            usize::from(is_foreground),
-        )?;
+        self.send(packet, Pending::Submit(created, sender), usize::from(is_foreground))?;
         let connection = Arc::clone(self);
-        Ok(Ticket {
-            connection,
-            function: function.to_owned(),
-            acknowledged,
-            events,
-            is_live: is_foreground,
-        })
+        Ok(Ticket { connection, function: function.to_owned(), acknowledged, events, is_live: is_foreground })
     }
 
     /// Queues the answer's taker and the packet in one step, so that both are in the same order.
@@ -152,16 +138,11 @@ impl Connection {
             let mut state = self.state();
             if let Some(reason) = &state.lost {
                 let (server, reason) = (self.endpoint.to_string(), reason.clone());
-                return Err(ClientError::ServerLost {
-                    server,
-                    was_accepted: false,
-                    reason,
-                });
+                return Err(ClientError::ServerLost { server, was_accepted: false, reason });
             }
             state.pending.push_back(pending);
             state.live += live;
-            self.outbox
-                .append(|bytes| packet.encode(Magic::Request, bytes));
+            self.outbox.append(|bytes| packet.encode(Magic::Request, bytes));
         }
         self.outbox.flush();
         Ok(())
@@ -193,23 +174,12 @@ impl Connection {
     }
 
     pub fn lost(&self, was_accepted: bool) -> ClientError {
-        let reason = self
-            .state()
-            .lost
-            .clone()
-            .unwrap_or_else(|| "it was closed".to_owned());
-        ClientError::ServerLost {
-            server: self.endpoint.to_string(),
-            was_accepted,
-            reason,
-        }
+        let reason = self.state().lost.clone().unwrap_or_else(|| "it was closed".to_owned());
+        ClientError::ServerLost { server: self.endpoint.to_string(), was_accepted, reason }
     }
 
     pub fn out_of_step(&self, expected: &str) -> ClientError {
-        ClientError::Protocol {
-            server: self.endpoint.to_string(),
-            reason: format!("expected {expected}"),
-        }
+        ClientError::Protocol { server: self.endpoint.to_string(), reason: format!("expected {expected}") }
     }
 
     async fn read(&self, mut read: ReadEnd) {
@@ -243,22 +213,15 @@ impl Connection {
         loop {
             let packet = match frames.next().map_err(|error| error.to_string())? {
                 None => return Ok(()),
-                Some(Frame::Packet {
-                    magic: Magic::Response,
-                    packet,
-                    ..
-                }) => packet.map_err(|error| error.to_string())?,
+                Some(Frame::Packet { magic: Magic::Response, packet, .. }) => {
+                    packet.map_err(|error| error.to_string())?
+                }
                 Some(Frame::Packet { .. }) => {
                     return Err("it sent a request where responses are due".to_owned());
                 }
                 Some(Frame::Line(_)) => return Err("it sent a line of text".to_owned()),
                 Some(Frame::Oversized { kind, size, .. }) => {
-                    return Err(FrameError::TooLarge {
-                        kind,
-                        size,
-                        limit: DEFAULT_MAX_PACKET,
-                    }
-                    .to_string());
+                    return Err(FrameError::TooLarge { kind, size, limit: DEFAULT_MAX_PACKET }.to_string());
                 }
             };
             self.take(&packet)?;
@@ -268,34 +231,17 @@ impl Connection {
     fn take(&self, packet: &Packet<'_>) -> Result<(), String> {
         let mut state = self.state();
         match *packet {
-            Packet::WorkData { handle, data } => {
-                state.inform(handle, || Event::Data(data.to_vec()))
+            Packet::WorkData { handle, data } => state.inform(handle, || Event::Data(data.to_vec())),
+            Packet::WorkWarning { handle, data } => state.inform(handle, || Event::Warning(data.to_vec())),
+            Packet::WorkStatus { handle, numerator, denominator } => {
+                state.inform(handle, || Event::Status(leading_number(numerator), leading_number(denominator)));
             }
-            Packet::WorkWarning { handle, data } => {
-                state.inform(handle, || Event::Warning(data.to_vec()))
-            }
-            Packet::WorkStatus {
-                handle,
-                numerator,
-                denominator,
-            } => {
-                state.inform(handle, || {
-                    Event::Status(leading_number(numerator), leading_number(denominator))
-                });
-            }
-            Packet::WorkComplete { handle, result } => {
-                state.finish(handle, || Event::Complete(result.to_vec()))
-            }
+            Packet::WorkComplete { handle, result } => state.finish(handle, || Event::Complete(result.to_vec())),
             Packet::WorkFail { handle } => state.finish(handle, || Event::Fail),
-            Packet::WorkException { handle, data } => {
-                state.finish(handle, || Event::Exception(data.to_vec()))
-            }
+            Packet::WorkException { handle, data } => state.finish(handle, || Event::Exception(data.to_vec())),
             Packet::Noop => {}
             _ => {
-                let pending = state
-                    .pending
-                    .pop_front()
-                    .ok_or("it answered what nobody asked")?;
+                let pending = state.pending.pop_front().ok_or("it answered what nobody asked")?;
                 return self.answer(&mut state, pending, packet);
             }
         }
@@ -303,12 +249,7 @@ impl Connection {
     }
 
     /// Gives an answer to whoever is first in the queue.
-    fn answer(
-        &self,
-        state: &mut State,
-        pending: Pending,
-        packet: &Packet<'_>,
-    ) -> Result<(), String> {
+    fn answer(&self, state: &mut State, pending: Pending, packet: &Packet<'_>) -> Result<(), String> {
         let refusal = match *packet {
             Packet::Error { code, text } => Some(ClientError::Refused {
                 server: self.endpoint.to_string(),
@@ -323,12 +264,7 @@ impl Connection {
             (Pending::Submit(created, _), _, Some(error)) => drop(created.send(Err(error))),
             (Pending::Submit(created, events), Packet::JobCreated { handle }, None) => {
                 if let Some(events) = events {
-                    state
-                        .jobs
-                        .entry(handle.to_vec())
-                        .or_default()
-                        .all
-                        .push_back(events);
+                    state.jobs.entry(handle.to_vec()).or_default().all.push_back(events);
                 }
                 let _ = created.send(Ok(String::from_utf8_lossy(handle).into_owned()));
             }
@@ -340,13 +276,7 @@ impl Connection {
             }
             (
                 Pending::Ask(Request::Status, sender),
-                Packet::StatusRes {
-                    known,
-                    running,
-                    numerator,
-                    denominator,
-                    ..
-                },
+                Packet::StatusRes { known, running, numerator, denominator, .. },
                 None,
             ) => {
                 let _ = sender.send(Ok(Answer::Status(JobStatus {
@@ -357,10 +287,7 @@ impl Connection {
                 })));
             }
             (_, packet, None) => {
-                return Err(format!(
-                    "its {} answers another request",
-                    crate::jobs::packet::kind_name(packet.kind())
-                ));
+                return Err(format!("its {} answers another request", crate::jobs::packet::kind_name(packet.kind())));
             }
         }
         Ok(())
@@ -435,15 +362,10 @@ impl Ticket {
                     }
                     continue;
                 }
-                Some(Event::Data(part) | Event::Warning(part))
-                    if held + part.len() > DEFAULT_MAX_PACKET =>
-                {
+                Some(Event::Data(part) | Event::Warning(part)) if held + part.len() > DEFAULT_MAX_PACKET => {
                     let reason = format!("its partial results exceed {DEFAULT_MAX_PACKET} bytes");
                     self.settle(true);
-                    return Err(ClientError::Invalid {
-                        what: "the result",
-                        reason,
-                    });
+                    return Err(ClientError::Invalid { what: "the result", reason });
                 }
                 Some(Event::Data(part)) => {
                     held += part.len();
@@ -455,12 +377,7 @@ impl Ticket {
                     warnings.push(part);
                     continue;
                 }
-                Some(Event::Complete(result)) => Ok(Completed {
-                    job,
-                    data,
-                    warnings,
-                    result,
-                }),
+                Some(Event::Complete(result)) => Ok(Completed { job, data, warnings, result }),
                 Some(Event::Fail) => Err(ClientError::Failed { function }),
                 Some(Event::Exception(data)) => Err(ClientError::Exception { function, data }),
                 None => Err(self.connection.lost(true)),

@@ -79,9 +79,5 @@ fn list(errors: &[TransportError]) -> String {
     if errors.is_empty() {
         return "none is configured".to_owned();
     }
-    errors
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

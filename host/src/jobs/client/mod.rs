@@ -63,15 +63,8 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let servers: Vec<_> = self
-            .inner
-            .slots
-            .iter()
-            .map(|slot| slot.endpoint.to_string())
-            .collect();
-        out.debug_struct("Client")
-            .field("servers", &servers)
-            .finish()
+        let servers: Vec<_> = self.inner.slots.iter().map(|slot| slot.endpoint.to_string()).collect();
+        out.debug_struct("Client").field("servers", &servers).finish()
     }
 }
 
@@ -80,10 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoServer`] with the reason of each; other errors when the one reached refuses us.
-    pub async fn connect(
-        endpoints: &[Endpoint],
-        transport: &Transport,
-    ) -> Result<Client, ClientError> {
+    pub async fn connect(endpoints: &[Endpoint], transport: &Transport) -> Result<Client, ClientError> {
         let client = Client::lazy(endpoints, transport);
         client.pick(0).await?;
         Ok(client)
@@ -91,17 +81,9 @@ impl Client {
 
     /// A client that connects when first used.
     pub fn lazy(endpoints: &[Endpoint], transport: &Transport) -> Client {
-        let slot = |endpoint: &Endpoint| Slot {
-            endpoint: endpoint.clone(),
-            link: Mutex::default(),
-        };
+        let slot = |endpoint: &Endpoint| Slot { endpoint: endpoint.clone(), link: Mutex::default() };
         let slots = endpoints.iter().map(slot).collect();
-        Client {
-            inner: Arc::new(Inner {
-                transport: transport.clone(),
-                slots,
-            }),
-        }
+        Client { inner: Arc::new(Inner { transport: transport.clone(), slots }) }
     }
 
     /// Submits a job. In the foreground it waits for the end of the job and yields [`Submitted::Completed`]; in the
@@ -117,19 +99,13 @@ impl Client {
         payload: &[u8],
         options: SubmitOptions,
     ) -> Result<Submitted, ClientError> {
-        let unique = options
-            .unique
-            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let unique = options.unique.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         check("the function's name", function, 1, MAX_FUNCTION)?;
         check("the unique id", &unique, 1, MAX_UNIQUE)?;
         let size = payload.len() + function.len() + unique.len() + 2;
         if size > DEFAULT_MAX_PACKET {
-            let reason =
-                format!("it has {size} bytes with its envelope, more than {DEFAULT_MAX_PACKET}");
-            return Err(ClientError::Invalid {
-                what: "the payload",
-                reason,
-            });
+            let reason = format!("it has {size} bytes with its envelope, more than {DEFAULT_MAX_PACKET}");
+            return Err(ClientError::Invalid { what: "the payload", reason });
         }
         let packet = Packet::Submit {
             priority: options.priority,
@@ -146,27 +122,17 @@ impl Client {
                 return Err(connection.out_of_step("the acknowledgement of a job within 30 s"));
             };
             let handle = created?;
-            let handle = JobHandle {
-                server: connection.endpoint().clone(),
-                handle,
-                unique: unique.clone(),
-            };
+            let handle = JobHandle { server: connection.endpoint().clone(), handle, unique: unique.clone() };
             if options.background {
                 return Ok(Submitted::Background(handle));
             }
-            ticket
-                .finished(handle, &mut on_status)
-                .await
-                .map(Submitted::Completed)
+            ticket.finished(handle, &mut on_status).await.map(Submitted::Completed)
         };
         match options.timeout {
             None => work.await,
             Some(limit) => match tokio::time::timeout(limit, work).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(ClientError::TimedOut {
-                    function: function.to_owned(),
-                    limit,
-                }),
+                Err(_) => Err(ClientError::TimedOut { function: function.to_owned(), limit }),
             },
         }
     }
@@ -175,16 +141,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::submit`].
-    pub async fn call(
-        &self,
-        function: &str,
-        payload: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<u8>, ClientError> {
-        let options = SubmitOptions {
-            timeout: Some(timeout),
-            ..SubmitOptions::default()
-        };
+    pub async fn call(&self, function: &str, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, ClientError> {
+        let options = SubmitOptions { timeout: Some(timeout), ..SubmitOptions::default() };
         match self.submit(function, payload, options).await? {
             Submitted::Completed(completed) => Ok(completed.whole()),
             Submitted::Background(_) => Ok(Vec::new()),
@@ -197,25 +155,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when that server cannot be asked.
     pub async fn status(&self, job: &JobHandle) -> Result<JobStatus, ClientError> {
-        let Some(slot) = self
-            .inner
-            .slots
-            .iter()
-            .find(|slot| slot.endpoint == job.server)
-        else {
-            let reason = format!(
-                "the job is on {}, which is none of this client's servers",
-                job.server
-            );
-            return Err(ClientError::Invalid {
-                what: "the handle",
-                reason,
-            });
+        let Some(slot) = self.inner.slots.iter().find(|slot| slot.endpoint == job.server) else {
+            let reason = format!("the job is on {}, which is none of this client's servers", job.server);
+            return Err(ClientError::Invalid { what: "the handle", reason });
         };
         let connection = self.open(slot).await?;
-        let packet = Packet::GetStatus {
-            handle: job.handle.as_bytes(),
-        };
+        let packet = Packet::GetStatus { handle: job.handle.as_bytes() };
         match answer(&connection, &packet, Request::Status).await? {
             Answer::Status(status) => Ok(status),
             _ => Err(connection.out_of_step("an answer to GET_STATUS")),
@@ -243,12 +188,7 @@ impl Client {
         let mut failures = Vec::new();
         let mut avoided = Vec::new();
         for slot in early.iter().chain(late) {
-            let is_avoided = slot
-                .link
-                .lock()
-                .await
-                .failed_at
-                .is_some_and(|at| at.elapsed() < AVOID);
+            let is_avoided = slot.link.lock().await.failed_at.is_some_and(|at| at.elapsed() < AVOID);
             if is_avoided {
                 avoided.push(slot);
                 continue;
@@ -270,11 +210,7 @@ impl Client {
     /// The connection to one server, made if there is none that can be used.
     async fn open(&self, slot: &Slot) -> Result<Arc<Connection>, ClientError> {
         let mut link = slot.link.lock().await;
-        if let Some(connection) = link
-            .connection
-            .as_ref()
-            .filter(|connection| connection.is_usable())
-        {
+        if let Some(connection) = link.connection.as_ref().filter(|connection| connection.is_usable()) {
             return Ok(Arc::clone(connection));
         }
         link.connection = None;
@@ -289,46 +225,27 @@ impl Client {
     /// refused certificate only at the first read.
     async fn establish(&self, endpoint: &Endpoint) -> Result<Arc<Connection>, ClientError> {
         let transport = &self.inner.transport;
-        let halves = transport
-            .connect(endpoint)
-            .await
-            .map_err(|error| ClientError::NoServer(vec![error]))?;
+        let halves = transport.connect(endpoint).await.map_err(|error| ClientError::NoServer(vec![error]))?;
         let connection = Connection::start(endpoint.clone(), halves);
         let limit = transport.connect_timeout();
-        let ask = answer(
-            &connection,
-            &Packet::OptionReq {
-                name: b"exceptions",
-            },
-            Request::Option,
-        );
+        let ask = answer(&connection, &Packet::OptionReq { name: b"exceptions" }, Request::Option);
         match tokio::time::timeout(limit, ask).await {
             Ok(Ok(_)) => Ok(connection),
             Ok(Err(ClientError::ServerLost { reason, .. })) => {
                 let source = std::io::Error::other(reason);
-                Err(ClientError::NoServer(vec![TransportError::Connect {
-                    endpoint: endpoint.clone(),
-                    source,
-                }]))
+                Err(ClientError::NoServer(vec![TransportError::Connect { endpoint: endpoint.clone(), source }]))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 connection.retire();
-                Err(ClientError::NoServer(vec![TransportError::Timeout {
-                    endpoint: endpoint.clone(),
-                    limit,
-                }]))
+                Err(ClientError::NoServer(vec![TransportError::Timeout { endpoint: endpoint.clone(), limit }]))
             }
         }
     }
 }
 
 /// Sends a request that the server answers at once.
-async fn answer(
-    connection: &Arc<Connection>,
-    packet: &Packet<'_>,
-    request: Request,
-) -> Result<Answer, ClientError> {
+async fn answer(connection: &Arc<Connection>, packet: &Packet<'_>, request: Request) -> Result<Answer, ClientError> {
     let waiting = connection.ask(packet, request)?;
     match tokio::time::timeout(ANSWER, waiting).await {
         Ok(Ok(outcome)) => outcome,
@@ -352,10 +269,7 @@ fn check(what: &'static str, text: &str, least: usize, most: usize) -> Result<()
         return invalid("it holds a NUL byte".to_owned());
     }
     if !(least..=most).contains(&text.len()) {
-        return invalid(format!(
-            "it has {} bytes where {least} to {most} are allowed",
-            text.len()
-        ));
+        return invalid(format!("it has {} bytes where {least} to {most} are allowed", text.len()));
     }
     Ok(())
 }

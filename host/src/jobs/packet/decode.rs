@@ -109,11 +109,7 @@ pub(in crate::jobs) fn header(buffer: &[u8]) -> Result<Option<Header>, FrameErro
         return Ok(None);
     };
     let size = usize::try_from(u32::from_be_bytes(*size)).unwrap_or(usize::MAX);
-    Ok(Some(Header {
-        magic,
-        kind: u32::from_be_bytes(*kind),
-        size,
-    }))
+    Ok(Some(Header { magic, kind: u32::from_be_bytes(*kind), size }))
 }
 
 /// Looks at the front of `buffer` for one packet whose body is at most `limit` bytes.
@@ -122,16 +118,10 @@ pub(in crate::jobs) fn header(buffer: &[u8]) -> Result<Option<Header>, FrameErro
 /// [`FrameError`]: wrong magic, or a body that is announced larger than `limit` (told before it arrives).
 pub fn decode(buffer: &[u8], limit: usize) -> Result<Decoded<'_>, FrameError> {
     let Some(header) = header(buffer)? else {
-        return Ok(Decoded::Incomplete {
-            needed: HEADER_LENGTH,
-        });
+        return Ok(Decoded::Incomplete { needed: HEADER_LENGTH });
     };
     if header.size > limit {
-        return Err(FrameError::TooLarge {
-            kind: header.kind,
-            size: header.size,
-            limit,
-        });
+        return Err(FrameError::TooLarge { kind: header.kind, size: header.size, limit });
     }
     let needed = HEADER_LENGTH + header.size;
     let Some(body) = buffer.get(HEADER_LENGTH..needed) else {
@@ -154,14 +144,10 @@ impl<'a> Arguments<'a> {
     /// The next argument, which a NUL byte ends.
     fn next(&mut self, argument: &'static str) -> Result<&'a [u8], PacketError> {
         let end = self.rest.iter().position(|byte| *byte == 0);
-        let (Some(found), Some(rest)) = (
-            end.and_then(|end| self.rest.get(..end)),
-            end.and_then(|end| self.rest.get(end + 1..)),
-        ) else {
-            return Err(PacketError::MissingArgument {
-                kind: self.kind,
-                argument,
-            });
+        let (Some(found), Some(rest)) =
+            (end.and_then(|end| self.rest.get(..end)), end.and_then(|end| self.rest.get(end + 1..)))
+        else {
+            return Err(PacketError::MissingArgument { kind: self.kind, argument });
         };
         self.rest = rest;
         Ok(found)
@@ -171,29 +157,16 @@ impl<'a> Arguments<'a> {
     fn last(&mut self, argument: &'static str) -> Result<&'a [u8], PacketError> {
         let found = self.rest.strip_suffix(&[0]).unwrap_or(self.rest);
         if found.contains(&0) {
-            return Err(PacketError::ExtraArgument {
-                kind: self.kind,
-                argument,
-            });
+            return Err(PacketError::ExtraArgument { kind: self.kind, argument });
         }
         Ok(found)
     }
 }
 
-fn submit(
-    priority: Priority,
-    background: bool,
-    mut arguments: Arguments<'_>,
-) -> Result<Packet<'_>, PacketError> {
+fn submit(priority: Priority, background: bool, mut arguments: Arguments<'_>) -> Result<Packet<'_>, PacketError> {
     let function = arguments.next("the function")?;
     let unique = arguments.next("the unique id")?;
-    Ok(Packet::Submit {
-        priority,
-        background,
-        function,
-        unique,
-        payload: arguments.rest,
-    })
+    Ok(Packet::Submit { priority, background, function, unique, payload: arguments.rest })
 }
 
 /// Reads a body of the given type.
@@ -203,19 +176,13 @@ fn submit(
 pub fn decode_packet(kind: u32, body: &[u8]) -> Result<Packet<'_>, PacketError> {
     let mut arguments = Arguments { kind, rest: body };
     let packet = match kind {
-        1 => Packet::CanDo {
-            function: arguments.last("the function")?,
-        },
-        2 => Packet::CantDo {
-            function: arguments.last("the function")?,
-        },
+        1 => Packet::CanDo { function: arguments.last("the function")? },
+        2 => Packet::CantDo { function: arguments.last("the function")? },
         3 => Packet::ResetAbilities,
         4 => Packet::PreSleep,
         6 => Packet::Noop,
         7 => submit(Priority::Normal, false, arguments)?,
-        8 => Packet::JobCreated {
-            handle: arguments.last("the handle")?,
-        },
+        8 => Packet::JobCreated { handle: arguments.last("the handle")? },
         9 => Packet::GrabJob(Grab::Plain),
         10 => Packet::NoJob,
         11 => Packet::JobAssign {
@@ -228,23 +195,13 @@ pub fn decode_packet(kind: u32, body: &[u8]) -> Result<Packet<'_>, PacketError> 
             numerator: arguments.next("the numerator")?,
             denominator: arguments.last("the denominator")?,
         },
-        13 => Packet::WorkComplete {
-            handle: arguments.next("the handle")?,
-            result: arguments.rest,
-        },
-        14 => Packet::WorkFail {
-            handle: arguments.last("the handle")?,
-        },
-        15 => Packet::GetStatus {
-            handle: arguments.last("the handle")?,
-        },
+        13 => Packet::WorkComplete { handle: arguments.next("the handle")?, result: arguments.rest },
+        14 => Packet::WorkFail { handle: arguments.last("the handle")? },
+        15 => Packet::GetStatus { handle: arguments.last("the handle")? },
         16 => Packet::EchoReq { data: body },
         17 => Packet::EchoRes { data: body },
         18 => submit(Priority::Normal, true, arguments)?,
-        19 => Packet::Error {
-            code: arguments.next("the error code")?,
-            text: arguments.last("the error text")?,
-        },
+        19 => Packet::Error { code: arguments.next("the error code")?, text: arguments.last("the error text")? },
         20 => Packet::StatusRes {
             handle: arguments.next("the handle")?,
             known: arguments.next("the known flag")?,
@@ -253,32 +210,17 @@ pub fn decode_packet(kind: u32, body: &[u8]) -> Result<Packet<'_>, PacketError> 
             denominator: arguments.last("the denominator")?,
         },
         21 => submit(Priority::High, false, arguments)?,
-        22 => Packet::SetClientId {
-            id: arguments.last("the client id")?,
-        },
+        22 => Packet::SetClientId { id: arguments.last("the client id")? },
         23 => Packet::CanDoTimeout {
             function: arguments.next("the function")?,
             seconds: arguments.last("the time limit")?,
         },
         24 => Packet::AllYours,
-        25 => Packet::WorkException {
-            handle: arguments.next("the handle")?,
-            data: arguments.rest,
-        },
-        26 => Packet::OptionReq {
-            name: arguments.last("the option")?,
-        },
-        27 => Packet::OptionRes {
-            name: arguments.last("the option")?,
-        },
-        28 => Packet::WorkData {
-            handle: arguments.next("the handle")?,
-            data: arguments.rest,
-        },
-        29 => Packet::WorkWarning {
-            handle: arguments.next("the handle")?,
-            data: arguments.rest,
-        },
+        25 => Packet::WorkException { handle: arguments.next("the handle")?, data: arguments.rest },
+        26 => Packet::OptionReq { name: arguments.last("the option")? },
+        27 => Packet::OptionRes { name: arguments.last("the option")? },
+        28 => Packet::WorkData { handle: arguments.next("the handle")?, data: arguments.rest },
+        29 => Packet::WorkWarning { handle: arguments.next("the handle")?, data: arguments.rest },
         30 => Packet::GrabJob(Grab::Unique),
         31 => Packet::JobAssignUnique {
             handle: arguments.next("the handle")?,
@@ -297,9 +239,7 @@ pub fn decode_packet(kind: u32, body: &[u8]) -> Result<Packet<'_>, PacketError> 
             reducer: arguments.next("the reducer")?,
             payload: arguments.rest,
         },
-        41 => Packet::GetStatusUnique {
-            unique: arguments.last("the unique id")?,
-        },
+        41 => Packet::GetStatusUnique { unique: arguments.last("the unique id")? },
         42 => Packet::StatusResUnique {
             unique: arguments.next("the unique id")?,
             known: arguments.next("the known flag")?,

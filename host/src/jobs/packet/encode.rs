@@ -22,58 +22,27 @@ impl<'a> Packet<'a> {
             Packet::CanDo { function } | Packet::CantDo { function } => list([function]),
             Packet::CanDoTimeout { function, seconds } => list([function, seconds]),
             Packet::SetClientId { id } => list([id]),
-            Packet::Submit {
-                function,
-                unique,
-                payload,
-                ..
-            } => list([function, unique, payload]),
-            Packet::JobCreated { handle }
-            | Packet::WorkFail { handle }
-            | Packet::GetStatus { handle } => list([handle]),
-            Packet::JobAssign {
-                handle,
-                function,
-                payload,
-            } => list([handle, function, payload]),
-            Packet::JobAssignUnique {
-                handle,
-                function,
-                unique,
-                payload,
-            } => list([handle, function, unique, payload]),
-            Packet::JobAssignAll {
-                handle,
-                function,
-                unique,
-                reducer,
-                payload,
-            } => list([handle, function, unique, reducer, payload]),
-            Packet::WorkStatus {
-                handle,
-                numerator,
-                denominator,
-            } => list([handle, numerator, denominator]),
+            Packet::Submit { function, unique, payload, .. } => list([function, unique, payload]),
+            Packet::JobCreated { handle } | Packet::WorkFail { handle } | Packet::GetStatus { handle } => {
+                list([handle])
+            }
+            Packet::JobAssign { handle, function, payload } => list([handle, function, payload]),
+            Packet::JobAssignUnique { handle, function, unique, payload } => list([handle, function, unique, payload]),
+            Packet::JobAssignAll { handle, function, unique, reducer, payload } => {
+                list([handle, function, unique, reducer, payload])
+            }
+            Packet::WorkStatus { handle, numerator, denominator } => list([handle, numerator, denominator]),
             Packet::WorkComplete { handle, result } => list([handle, result]),
             Packet::WorkException { handle, data }
             | Packet::WorkData { handle, data }
             | Packet::WorkWarning { handle, data } => list([handle, data]),
-            Packet::StatusRes {
-                handle,
-                known,
-                running,
-                numerator,
-                denominator,
-            } => list([handle, known, running, numerator, denominator]),
+            Packet::StatusRes { handle, known, running, numerator, denominator } => {
+                list([handle, known, running, numerator, denominator])
+            }
             Packet::GetStatusUnique { unique } => list([unique]),
-            Packet::StatusResUnique {
-                unique,
-                known,
-                running,
-                numerator,
-                denominator,
-                clients,
-            } => list([unique, known, running, numerator, denominator, clients]),
+            Packet::StatusResUnique { unique, known, running, numerator, denominator, clients } => {
+                list([unique, known, running, numerator, denominator, clients])
+            }
             Packet::EchoReq { data } | Packet::EchoRes { data } => list([data]),
             Packet::OptionReq { name } | Packet::OptionRes { name } => list([name]),
             Packet::Error { code, text } => list([code, text]),
@@ -83,12 +52,7 @@ impl<'a> Packet<'a> {
     /// Bytes of the body.
     pub fn body_length(&self) -> usize {
         let (arguments, count) = self.arguments();
-        arguments
-            .iter()
-            .take(count)
-            .map(|argument| argument.len())
-            .sum::<usize>()
-            + count.saturating_sub(1)
+        arguments.iter().take(count).map(|argument| argument.len()).sum::<usize>() + count.saturating_sub(1)
     }
 
     /// Appends the packet to `out`. The caller keeps bodies below 4 GiB (every public entry of this room bounds what it

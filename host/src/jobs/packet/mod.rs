@@ -80,10 +80,7 @@ pub enum Grab {
 /// check it, [`decode`] never yields another. Numbers stay in the text form in which they came, since job servers pass
 /// them on unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "variants and fields carry the protocol's own names"
-)]
+#[expect(missing_docs, reason = "variants and fields carry the protocol's own names")]
 pub enum Packet<'a> {
     CanDo {
         function: &'a [u8],
@@ -204,11 +201,7 @@ impl Packet<'_> {
             Packet::ResetAbilities => 3,
             Packet::PreSleep => 4,
             Packet::Noop => 6,
-            Packet::Submit {
-                priority: Priority::Normal,
-                background: false,
-                ..
-            } => 7,
+            Packet::Submit { priority: Priority::Normal, background: false, .. } => 7,
             Packet::JobCreated { .. } => 8,
             Packet::GrabJob(Grab::Plain) => 9,
             Packet::NoJob => 10,
@@ -219,18 +212,10 @@ impl Packet<'_> {
             Packet::GetStatus { .. } => 15,
             Packet::EchoReq { .. } => 16,
             Packet::EchoRes { .. } => 17,
-            Packet::Submit {
-                priority: Priority::Normal,
-                background: true,
-                ..
-            } => 18,
+            Packet::Submit { priority: Priority::Normal, background: true, .. } => 18,
             Packet::Error { .. } => 19,
             Packet::StatusRes { .. } => 20,
-            Packet::Submit {
-                priority: Priority::High,
-                background: false,
-                ..
-            } => 21,
+            Packet::Submit { priority: Priority::High, background: false, .. } => 21,
             Packet::SetClientId { .. } => 22,
             Packet::CanDoTimeout { .. } => 23,
             Packet::AllYours => 24,
@@ -241,21 +226,9 @@ impl Packet<'_> {
             Packet::WorkWarning { .. } => 29,
             Packet::GrabJob(Grab::Unique) => 30,
             Packet::JobAssignUnique { .. } => 31,
-            Packet::Submit {
-                priority: Priority::High,
-                background: true,
-                ..
-            } => 32,
-            Packet::Submit {
-                priority: Priority::Low,
-                background: false,
-                ..
-            } => 33,
-            Packet::Submit {
-                priority: Priority::Low,
-                background: true,
-                ..
-            } => 34,
+            Packet::Submit { priority: Priority::High, background: true, .. } => 32,
+            Packet::Submit { priority: Priority::Low, background: false, .. } => 33,
+            Packet::Submit { priority: Priority::Low, background: true, .. } => 34,
             Packet::GrabJob(Grab::All) => 39,
             Packet::JobAssignAll { .. } => 40,
             Packet::GetStatusUnique { .. } => 41,
@@ -311,19 +284,12 @@ pub fn kind_name(kind: u32) -> &'static str {
         "GET_STATUS_UNIQUE",
         "STATUS_RES_UNIQUE",
     ];
-    usize::try_from(kind)
-        .ok()
-        .and_then(|index| NAMES.get(index))
-        .copied()
-        .unwrap_or("UNKNOWN")
+    usize::try_from(kind).ok().and_then(|index| NAMES.get(index)).copied().unwrap_or("UNKNOWN")
 }
 
 /// Reads the decimal number at the front of an argument, as job servers do: no digits is 0, too many saturate.
 pub fn leading_number(text: &[u8]) -> u32 {
     text.iter()
         .take_while(|byte| byte.is_ascii_digit())
-        .fold(0_u32, |sum, byte| {
-            sum.saturating_mul(10)
-                .saturating_add(u32::from(byte - b'0'))
-        })
+        .fold(0_u32, |sum, byte| sum.saturating_mul(10).saturating_add(u32::from(byte - b'0')))
 }

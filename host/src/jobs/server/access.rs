@@ -45,24 +45,14 @@ pub enum PatternError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rights {
     Everything,
-    Only {
-        name: String,
-        register: Vec<String>,
-        submit: Vec<String>,
-    },
+    Only { name: String, register: Vec<String>, submit: Vec<String> },
 }
 
 impl Access {
     /// Refuses patterns that could not have been meant.
     pub(super) fn check(&self) -> Result<(), PatternError> {
-        let functions = self
-            .rules
-            .iter()
-            .flat_map(|rule| rule.may_register.iter().chain(&rule.may_submit));
-        let names = self
-            .administrators
-            .iter()
-            .chain(self.rules.iter().map(|rule| &rule.common_name));
+        let functions = self.rules.iter().flat_map(|rule| rule.may_register.iter().chain(&rule.may_submit));
+        let names = self.administrators.iter().chain(self.rules.iter().map(|rule| &rule.common_name));
         let plain = names.map(|pattern| (pattern, pattern.clone()));
         let filled = functions.map(|pattern| (pattern, pattern.replace(NAME, "")));
         for (pattern, rest) in plain.chain(filled) {
@@ -70,9 +60,7 @@ impl Access {
                 return Err(PatternError::Empty);
             }
             if rest.contains(['{', '}']) {
-                return Err(PatternError::Placeholder {
-                    pattern: pattern.clone(),
-                });
+                return Err(PatternError::Placeholder { pattern: pattern.clone() });
             }
         }
         Ok(())
@@ -80,29 +68,13 @@ impl Access {
 
     /// What the bearer of a certificate for `name` may do.
     pub(super) fn rights(&self, name: &str) -> Rights {
-        if self
-            .administrators
-            .iter()
-            .any(|pattern| fits(pattern, name, None))
-        {
+        if self.administrators.iter().any(|pattern| fits(pattern, name, None)) {
             return Rights::Everything;
         }
         let name = name.to_owned();
-        match self
-            .rules
-            .iter()
-            .find(|rule| fits(&rule.common_name, &name, None))
-        {
-            Some(rule) => Rights::Only {
-                name,
-                register: rule.may_register.clone(),
-                submit: rule.may_submit.clone(),
-            },
-            None => Rights::Only {
-                name,
-                register: vec![NAME.to_owned()],
-                submit: Vec::new(),
-            },
+        match self.rules.iter().find(|rule| fits(&rule.common_name, &name, None)) {
+            Some(rule) => Rights::Only { name, register: rule.may_register.clone(), submit: rule.may_submit.clone() },
+            None => Rights::Only { name, register: vec![NAME.to_owned()], submit: Vec::new() },
         }
     }
 }
@@ -128,21 +100,11 @@ impl Rights {
         }
     }
 
-    fn allows<'a>(
-        &'a self,
-        function: &[u8],
-        which: impl Fn(&'a [String], &'a [String]) -> &'a [String],
-    ) -> bool {
+    fn allows<'a>(&'a self, function: &[u8], which: impl Fn(&'a [String], &'a [String]) -> &'a [String]) -> bool {
         match self {
             Rights::Everything => true,
-            Rights::Only {
-                name,
-                register,
-                submit,
-            } => std::str::from_utf8(function).is_ok_and(|function| {
-                which(register, submit)
-                    .iter()
-                    .any(|pattern| fits(pattern, function, Some(name)))
+            Rights::Only { name, register, submit } => std::str::from_utf8(function).is_ok_and(|function| {
+                which(register, submit).iter().any(|pattern| fits(pattern, function, Some(name)))
             }),
         }
     }
@@ -159,16 +121,12 @@ fn fits(pattern: &str, text: &str, name: Option<&str>) -> bool {
             .any(|at| text.get(at..).is_some_and(|text| fits(rest, text, name)));
     }
     if let (Some(name), Some(rest)) = (name, pattern.strip_prefix(NAME)) {
-        return text
-            .strip_prefix(name)
-            .is_some_and(|text| fits(rest, text, Some(name)));
+        return text.strip_prefix(name).is_some_and(|text| fits(rest, text, Some(name)));
     }
     let mut characters = pattern.chars();
     match characters.next() {
         None => text.is_empty(),
-        Some(first) => text
-            .strip_prefix(first)
-            .is_some_and(|text| fits(characters.as_str(), text, name)),
+        Some(first) => text.strip_prefix(first).is_some_and(|text| fits(characters.as_str(), text, name)),
     }
 }
 
@@ -190,11 +148,7 @@ mod tests {
     fn without_rules_a_node_registers_its_own_name_alone() {
         let rights = Access::default().rights("node-7");
         assert!(rights.may_register(b"node-7"));
-        assert!(
-            !rights.may_register(b"node-70")
-                && !rights.may_register(b"node")
-                && !rights.may_register(b"\xff")
-        );
+        assert!(!rights.may_register(b"node-70") && !rights.may_register(b"node") && !rights.may_register(b"\xff"));
         assert!(!rights.may_submit(b"node-7") && !rights.is_administrator());
         // A name made of wildcards gives no more than itself.
         let rights = Access::default().rights("*");
@@ -219,11 +173,7 @@ mod tests {
         access.check().unwrap();
         assert!(access.rights("root").is_administrator());
         let pool = access.rights("pool");
-        assert!(
-            pool.may_register(b"libra_pool_mgm")
-                && pool.may_submit(b"node-1")
-                && !pool.may_submit(b"other")
-        );
+        assert!(pool.may_register(b"libra_pool_mgm") && pool.may_submit(b"node-1") && !pool.may_submit(b"other"));
         let node = access.rights("node-1");
         assert!(node.may_register(b"lbaas-node-1") && node.may_register(b"node-1"));
         assert!(!node.may_register(b"lbaas-node-2") && !node.may_submit(b"node-1"));
@@ -241,13 +191,7 @@ mod tests {
             }],
         };
         assert_eq!(with("").check(), Err(PatternError::Empty));
-        assert!(
-            with("x-{cn}")
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("{common_name}")
-        );
+        assert!(with("x-{cn}").check().unwrap_err().to_string().contains("{common_name}"));
         with("x-{common_name}-*").check().unwrap();
     }
 }

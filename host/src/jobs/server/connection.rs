@@ -29,10 +29,7 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr) 
     let Some((read, write, rights)) = authenticate(shared, stream, peer).await else {
         return;
     };
-    let limit = shared
-        .options
-        .max_unsent
-        .max(shared.options.max_packet.saturating_mul(2));
+    let limit = shared.options.max_unsent.max(shared.options.max_packet.saturating_mul(2));
     let (outbox, writer) = Outbox::new(write, limit);
     let outbox = Arc::new(outbox);
     let address = peer.ip().to_canonical().to_string();
@@ -62,11 +59,7 @@ impl Drop for Registered<'_> {
 }
 
 /// The halves of the connection and what its bearer may do; `None` when it was turned away.
-async fn authenticate(
-    shared: &Shared,
-    stream: TcpStream,
-    peer: SocketAddr,
-) -> Option<(ReadEnd, WriteEnd, Rights)> {
+async fn authenticate(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<(ReadEnd, WriteEnd, Rights)> {
     let Some(acceptor) = &shared.tls else {
         let (read, write) = split_accepted(stream);
         return Some((read, write, Rights::Everything));
@@ -83,11 +76,7 @@ async fn authenticate(
             return None;
         }
     };
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first());
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let Some(name) = certificate.and_then(|certificate| common_name(certificate)) else {
         warn!(%peer, "embedded job server turned a client away: its certificate has no single common name");
         return None;
@@ -97,13 +86,7 @@ async fn authenticate(
     Some((Box::new(read), WriteEnd::Tls(Box::new(write)), rights))
 }
 
-async fn read_all(
-    shared: &Shared,
-    id: ConnectionId,
-    outbox: &Outbox,
-    mut read: ReadEnd,
-    peer: SocketAddr,
-) {
+async fn read_all(shared: &Shared, id: ConnectionId, outbox: &Outbox, mut read: ReadEnd, peer: SocketAddr) {
     let mut frames = Frames::new(shared.options.max_packet, true);
     loop {
         let count = tokio::select! {
@@ -121,9 +104,7 @@ async fn read_all(
                 return;
             }
         }
-        if let Err(error) =
-            shared.change(|core| handle_all(core, id, &mut frames, shared.options.max_packet))
-        {
+        if let Err(error) = shared.change(|core| handle_all(core, id, &mut frames, shared.options.max_packet)) {
             warn!(%peer, %error, "embedded job server closes a connection");
             return;
         }
@@ -132,29 +113,15 @@ async fn read_all(
 }
 
 /// Handles all that has arrived whole.
-fn handle_all(
-    core: &mut Core,
-    id: ConnectionId,
-    frames: &mut Frames,
-    limit: usize,
-) -> Result<(), FrameError> {
+fn handle_all(core: &mut Core, id: ConnectionId, frames: &mut Frames, limit: usize) -> Result<(), FrameError> {
     while let Some(frame) = frames.next()? {
         match frame {
             Frame::Line(line) => core.handle_line(id, line),
-            Frame::Packet {
-                magic,
-                packet: Ok(packet),
-                ..
-            } => core.handle(id, magic, &packet),
-            Frame::Packet {
-                packet: Err(error), ..
-            } => core.handle_malformed(id, &error),
+            Frame::Packet { magic, packet: Ok(packet), .. } => core.handle(id, magic, &packet),
+            Frame::Packet { packet: Err(error), .. } => core.handle_malformed(id, &error),
             Frame::Oversized { kind, size, .. } => {
                 let text = FrameError::TooLarge { kind, size, limit }.to_string();
-                warn!(
-                    packet = kind_name(kind),
-                    size, limit, "embedded job server refused a packet for its size"
-                );
+                warn!(packet = kind_name(kind), size, limit, "embedded job server refused a packet for its size");
                 core.handle_oversized(id, &text);
             }
         }

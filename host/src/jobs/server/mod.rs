@@ -86,17 +86,8 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let core = Mutex::new(Core::new(&options, handle_prefix()));
-        let shared = Arc::new(Shared {
-            core,
-            options,
-            tls,
-            second_call: Notify::new(),
-        });
-        Ok(Server {
-            listener,
-            address,
-            shared,
-        })
+        let shared = Arc::new(Shared { core, options, tls, second_call: Notify::new() });
+        Ok(Server { listener, address, shared })
     }
 
     /// The address it listens on, with the real port where 0 was asked for.
@@ -177,11 +168,7 @@ fn handle_prefix() -> String {
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let minute = Duration::from_secs(60);
-    let keepalive = super::transport::Keepalive {
-        idle: Some(minute),
-        interval: Some(minute / 4),
-        count: Some(4),
-    };
+    let keepalive = super::transport::Keepalive { idle: Some(minute), interval: Some(minute / 4), count: Some(4) };
     keepalive.apply(stream)?;
     Ok(())
 }

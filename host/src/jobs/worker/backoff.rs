@@ -14,10 +14,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub fn new(limit: Duration) -> Backoff {
-        Backoff {
-            next: FIRST.min(limit),
-            limit,
-        }
+        Backoff { next: FIRST.min(limit), limit }
     }
 
     /// The server answered: the next loss starts from the beginning.

@@ -64,10 +64,7 @@ impl std::fmt::Debug for Progress {
 
 impl Progress {
     pub(super) fn new(outbox: &Arc<Outbox>, handle: &str) -> Progress {
-        Progress {
-            outbox: Arc::downgrade(outbox),
-            handle: handle.as_bytes().into(),
-        }
+        Progress { outbox: Arc::downgrade(outbox), handle: handle.as_bytes().into() }
     }
 
     /// So many parts of so many are done.
@@ -82,18 +79,12 @@ impl Progress {
 
     /// A part of the result, ahead of its end.
     pub fn data(&self, data: &[u8]) {
-        self.send(&Packet::WorkData {
-            handle: &self.handle,
-            data,
-        });
+        self.send(&Packet::WorkData { handle: &self.handle, data });
     }
 
     /// Something the submitter should know although the job goes on.
     pub fn warning(&self, data: &[u8]) {
-        self.send(&Packet::WorkWarning {
-            handle: &self.handle,
-            data,
-        });
+        self.send(&Packet::WorkWarning { handle: &self.handle, data });
     }
 
     fn send(&self, packet: &Packet<'_>) {

@@ -52,9 +52,7 @@ impl WorkerOptions {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerError {
     /// A name that no server would take.
-    #[error(
-        "a worker cannot register the function {name:?}: a name has 1 to {MAX_FUNCTION} bytes and no NUL byte"
-    )]
+    #[error("a worker cannot register the function {name:?}: a name has 1 to {MAX_FUNCTION} bytes and no NUL byte")]
     Function {
         /// The name.
         name: String,
@@ -103,16 +101,11 @@ impl Worker {
     ///
     /// # Errors
     /// [`WorkerError`] when there is nothing to do or nowhere to go.
-    pub fn new(
-        endpoints: &[Endpoint],
-        transport: &Transport,
-        options: WorkerOptions,
-    ) -> Result<Worker, WorkerError> {
+    pub fn new(endpoints: &[Endpoint], transport: &Transport, options: WorkerOptions) -> Result<Worker, WorkerError> {
         if options.functions.is_empty() {
             return Err(WorkerError::NoFunction);
         }
-        let is_bad =
-            |name: &&String| name.is_empty() || name.len() > MAX_FUNCTION || name.contains('\0');
+        let is_bad = |name: &&String| name.is_empty() || name.len() > MAX_FUNCTION || name.contains('\0');
         if let Some(name) = options.functions.iter().find(is_bad) {
             return Err(WorkerError::Function { name: name.clone() });
         }
@@ -126,12 +119,7 @@ impl Worker {
             return Err(WorkerError::NoServer);
         }
         let state = watch::Sender::new(WorkerState::default());
-        Ok(Worker {
-            endpoints: known,
-            transport: transport.clone(),
-            options,
-            state,
-        })
+        Ok(Worker { endpoints: known, transport: transport.clone(), options, state })
     }
 
     /// What can be seen of it, now and later. Ready means that `connected` is not empty.
@@ -142,10 +130,7 @@ impl Worker {
     /// Works until `shutdown` becomes true or its sender is dropped; then takes no further job, finishes those at hand,
     /// sends their answers and leaves. Lost servers are tried again for ever.
     pub async fn run<H: Handler>(self, handler: H, mut shutdown: watch::Receiver<bool>) {
-        let concurrency = self
-            .options
-            .concurrency
-            .clamp(1, Semaphore::MAX_PERMITS >> 4);
+        let concurrency = self.options.concurrency.clamp(1, Semaphore::MAX_PERMITS >> 4);
         let shared = Arc::new(Shared {
             options: self.options,
             state: self.state,
@@ -157,9 +142,7 @@ impl Worker {
         for endpoint in self.endpoints {
             let (shared, handler) = (Arc::clone(&shared), Arc::clone(&handler));
             let (transport, shutdown) = (self.transport.clone(), shutdown.clone());
-            sessions.spawn(async move {
-                keep_connected(&shared, &handler, &transport, &endpoint, shutdown).await
-            });
+            sessions.spawn(async move { keep_connected(&shared, &handler, &transport, &endpoint, shutdown).await });
         }
         let _ = shutdown.wait_for(|stop| *stop).await;
         while sessions.join_next().await.is_some() {}
@@ -204,9 +187,7 @@ async fn keep_connected<H: Handler>(
         };
         let wait = backoff.wait();
         warn!(server = %endpoint, reason, retry_after = ?wait, "worker is not connected to the job server");
-        shared
-            .state
-            .send_modify(|state| state.last_error = Some(reason));
+        shared.state.send_modify(|state| state.last_error = Some(reason));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(wait) => {}
@@ -243,12 +224,7 @@ mod tests {
         };
         assert_eq!(make(&here, &[]), Some(WorkerError::NoFunction));
         assert_eq!(make(&[], &["f"]), Some(WorkerError::NoServer));
-        assert!(
-            make(&here, &["f", "a\0b"])
-                .unwrap()
-                .to_string()
-                .contains("a\\0b")
-        );
+        assert!(make(&here, &["f", "a\0b"]).unwrap().to_string().contains("a\\0b"));
         assert_eq!(make(&here, &["f"]), None);
     }
 }

@@ -78,10 +78,7 @@ impl<H: Handler> Session<H> {
         transport: &Transport,
         endpoint: &Endpoint,
     ) -> Result<Session<H>, String> {
-        let (read, write) = transport
-            .connect(endpoint)
-            .await
-            .map_err(|error| error.to_string())?;
+        let (read, write) = transport.connect(endpoint).await.map_err(|error| error.to_string())?;
         let (outbox, writer) = Outbox::new(write, MAX_UNSENT);
         let outbox = Arc::new(outbox);
         let task = Arc::clone(&outbox);
@@ -99,9 +96,7 @@ impl<H: Handler> Session<H> {
         let limit = transport.connect_timeout();
         match tokio::time::timeout(limit, session.register()).await {
             Ok(outcome) => outcome.map(|()| session),
-            Err(_) => Err(format!(
-                "job server {endpoint} did not confirm our registration within {limit:?}"
-            )),
+            Err(_) => Err(format!("job server {endpoint} did not confirm our registration within {limit:?}")),
         }
     }
 
@@ -110,39 +105,21 @@ impl<H: Handler> Session<H> {
         let id = self.shared.options.client_id.replace(is_break, "_");
         self.queue(&Packet::SetClientId { id: id.as_bytes() });
         for function in &self.shared.options.functions {
-            self.queue(&Packet::CanDo {
-                function: function.as_bytes(),
-            });
+            self.queue(&Packet::CanDo { function: function.as_bytes() });
         }
         self.queue(&Packet::EchoReq { data: BARRIER });
         self.outbox.flush();
         loop {
             while let Some(frame) = self.frames.next().map_err(|error| error.to_string())? {
                 match frame {
-                    Frame::Packet {
-                        packet: Ok(Packet::EchoRes { data: BARRIER }),
-                        ..
-                    } => return Ok(()),
-                    Frame::Packet {
-                        packet: Ok(Packet::Error { code, text }),
-                        ..
-                    } => {
-                        let (code, text) =
-                            (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
-                        return Err(format!(
-                            "job server {} refuses this worker: {text} ({code})",
-                            self.endpoint
-                        ));
+                    Frame::Packet { packet: Ok(Packet::EchoRes { data: BARRIER }), .. } => return Ok(()),
+                    Frame::Packet { packet: Ok(Packet::Error { code, text }), .. } => {
+                        let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
+                        return Err(format!("job server {} refuses this worker: {text} ({code})", self.endpoint));
                     }
-                    Frame::Packet {
-                        packet: Ok(Packet::Noop),
-                        ..
-                    } => {}
+                    Frame::Packet { packet: Ok(Packet::Noop), .. } => {}
                     other => {
-                        return Err(format!(
-                            "job server {} answers unexpectedly: {other:?}",
-                            self.endpoint
-                        ));
+                        return Err(format!("job server {} answers unexpectedly: {other:?}", self.endpoint));
                     }
                 }
             }
@@ -151,8 +128,7 @@ impl<H: Handler> Session<H> {
     }
 
     fn queue(&self, packet: &Packet<'_>) {
-        self.outbox
-            .append(|bytes| packet.encode(Magic::Request, bytes));
+        self.outbox.append(|bytes| packet.encode(Magic::Request, bytes));
     }
 
     async fn fill(&mut self) -> Result<(), String> {
@@ -160,9 +136,7 @@ impl<H: Handler> Session<H> {
         match self.frames.fill(&mut self.read).await {
             Ok(0) => Err(format!("job server {endpoint} closed the connection")),
             Ok(_) => Ok(()),
-            Err(error) => Err(format!(
-                "the connection to job server {endpoint} broke: {error}"
-            )),
+            Err(error) => Err(format!("the connection to job server {endpoint} broke: {error}")),
         }
     }
 
@@ -229,9 +203,7 @@ impl<H: Handler> Session<H> {
     /// Takes back our functions.
     fn leave(&self) {
         for function in &self.shared.options.functions {
-            self.queue(&Packet::CantDo {
-                function: function.as_bytes(),
-            });
+            self.queue(&Packet::CantDo { function: function.as_bytes() });
         }
         self.outbox.flush();
     }
@@ -240,29 +212,12 @@ impl<H: Handler> Session<H> {
     fn take_all(&mut self, mut stand: Stand) -> Result<Stand, String> {
         loop {
             let server = &self.endpoint;
-            let Some(frame) = self
-                .frames
-                .next()
-                .map_err(|error| format!("job server {server}: {error}"))?
-            else {
+            let Some(frame) = self.frames.next().map_err(|error| format!("job server {server}: {error}"))? else {
                 return Ok(stand);
             };
             stand = match (frame, stand) {
-                (
-                    Frame::Packet {
-                        packet: Ok(packet), ..
-                    },
-                    stand,
-                ) => match (packet, stand) {
-                    (
-                        Packet::JobAssignUnique {
-                            handle,
-                            function,
-                            unique,
-                            payload,
-                        },
-                        Stand::Asked(permit),
-                    ) => {
+                (Frame::Packet { packet: Ok(packet), .. }, stand) => match (packet, stand) {
+                    (Packet::JobAssignUnique { handle, function, unique, payload }, Stand::Asked(permit)) => {
                         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                         let job = Job {
                             function: text(function),
@@ -282,46 +237,30 @@ impl<H: Handler> Session<H> {
                     (Packet::Noop, Stand::Asleep) => self.want(),
                     (Packet::Noop | Packet::EchoRes { .. }, stand) => stand,
                     (Packet::Error { code, text }, stand) => {
-                        let (code, text) =
-                            (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
+                        let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
                         warn!(server = %self.endpoint, %code, %text, "job server reports an error to the worker");
                         stand
                     }
                     (packet, _) => {
                         let name = crate::jobs::packet::kind_name(packet.kind());
-                        return Err(format!(
-                            "job server {server} sent {name} where it does not belong"
-                        ));
+                        return Err(format!("job server {server} sent {name} where it does not belong"));
                     }
                 },
                 (Frame::Oversized { kind, size, head }, Stand::Asked(permit)) => {
                     // The head holds the handle; the body's end is missing, which the payload does not mind.
-                    let Ok(Packet::JobAssignUnique {
-                        handle, function, ..
-                    }) = decode_packet(kind, head)
-                    else {
-                        return Err(format!(
-                            "job server {server} sent a packet of {size} bytes that is no job"
-                        ));
+                    let Ok(Packet::JobAssignUnique { handle, function, .. }) = decode_packet(kind, head) else {
+                        return Err(format!("job server {server} sent a packet of {size} bytes that is no job"));
                     };
                     let limit = self.shared.options.max_payload;
                     let function = String::from_utf8_lossy(function);
                     error!(%server, %function, size, limit, "worker fails a job: its payload is larger than max_payload");
-                    self.outbox
-                        .append(|bytes| Packet::WorkFail { handle }.encode(Magic::Request, bytes));
-                    self.outbox.append(|bytes| {
-                        Packet::GrabJob(Grab::Unique).encode(Magic::Request, bytes)
-                    });
+                    self.outbox.append(|bytes| Packet::WorkFail { handle }.encode(Magic::Request, bytes));
+                    self.outbox.append(|bytes| Packet::GrabJob(Grab::Unique).encode(Magic::Request, bytes));
                     self.outbox.flush();
                     self.shared.state.send_modify(|state| state.done += 1);
                     Stand::Asked(permit)
                 }
-                (
-                    Frame::Packet {
-                        packet: Err(error), ..
-                    },
-                    _,
-                ) => return Err(format!("job server {server}: {error}")),
+                (Frame::Packet { packet: Err(error), .. }, _) => return Err(format!("job server {server}: {error}")),
                 (Frame::Line(_) | Frame::Oversized { .. }, _) => {
                     return Err(format!("job server {server} sent what no worker expects"));
                 }
@@ -335,20 +274,12 @@ impl<H: Handler> Session<H> {
         let handler = Arc::clone(&self.handler);
         let progress = Progress::new(&self.outbox, &job.handle);
         let handle = job.handle.clone();
-        let id = self
-            .jobs
-            .spawn(async move { handler.handle(job, progress).await })
-            .id();
+        let id = self.jobs.spawn(async move { handler.handle(job, progress).await }).id();
         self.running.insert(id, Running { handle, permit });
     }
 
     /// Answers a job that ended, and asks for the next in the same write when nobody else wants the room.
-    fn answer(
-        &mut self,
-        ended: Result<(tokio::task::Id, JobResult), JoinError>,
-        stand: &mut Stand,
-        is_stopping: bool,
-    ) {
+    fn answer(&mut self, ended: Result<(tokio::task::Id, JobResult), JoinError>, stand: &mut Stand, is_stopping: bool) {
         let (id, result) = outcome(ended);
         let Some(running) = self.running.remove(&id) else {
             return;
@@ -356,22 +287,12 @@ impl<H: Handler> Session<H> {
         self.shared.state.send_modify(count_done);
         let handle = running.handle.as_bytes();
         match result {
-            JobResult::Complete(result) => self.queue(&Packet::WorkComplete {
-                handle,
-                result: &result,
-            }),
+            JobResult::Complete(result) => self.queue(&Packet::WorkComplete { handle, result: &result }),
             JobResult::Fail => self.queue(&Packet::WorkFail { handle }),
-            JobResult::Exception(data) => self.queue(&Packet::WorkException {
-                handle,
-                data: &data,
-            }),
+            JobResult::Exception(data) => self.queue(&Packet::WorkException { handle, data: &data }),
         }
         let is_wanting = matches!(stand, Stand::Wanting(_));
-        let others = self
-            .shared
-            .waiting
-            .load(Ordering::Relaxed)
-            .saturating_sub(usize::from(is_wanting));
+        let others = self.shared.waiting.load(Ordering::Relaxed).saturating_sub(usize::from(is_wanting));
         if is_wanting && others == 0 && !is_stopping {
             self.queue(&Packet::GrabJob(Grab::Unique));
             *stand = Stand::Asked(running.permit);

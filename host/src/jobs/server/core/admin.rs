@@ -15,23 +15,16 @@ impl Core {
     /// Answers one line of the text protocol.
     pub fn handle_line(&mut self, from: ConnectionId, line: &[u8]) {
         let line = String::from_utf8_lossy(line).into_owned();
-        let is_administrator = self
-            .connections
-            .get(&from)
-            .is_some_and(|connection| connection.rights.is_administrator());
+        let is_administrator =
+            self.connections.get(&from).is_some_and(|connection| connection.rights.is_administrator());
         let answer = if is_administrator {
             self.answer(&line)
         } else {
-            warn!(
-                connection = from,
-                "job server refused a text command: the certificate is no administrator's"
-            );
+            warn!(connection = from, "job server refused a text command: the certificate is no administrator's");
             "ERR NOT_PERMITTED only+administrators+may+use+text+commands\r\n".to_owned()
         };
         if let Some(connection) = self.connections.get(&from) {
-            connection
-                .outbox
-                .append(|bytes| bytes.extend_from_slice(answer.as_bytes()));
+            connection.outbox.append(|bytes| bytes.extend_from_slice(answer.as_bytes()));
             self.dirty.push(Arc::clone(&connection.outbox));
         }
     }
@@ -58,17 +51,13 @@ impl Core {
             (["drop", "function", _], [_, _, name]) => match self.functions.find(name.as_bytes()) {
                 None => "ERR function not found\r\n".to_owned(),
                 Some(id) if self.functions.forget(id) => "OK\r\n".to_owned(),
-                Some(_) => {
-                    "ERR there are still connected workers or executing clients\r\n".to_owned()
-                }
+                Some(_) => "ERR there are still connected workers or executing clients\r\n".to_owned(),
             },
             (["maxqueue", ..], [_, name, limits @ ..]) => self.set_max_queue(name, limits),
-            (["shutdown", ..], _) => {
-                "ERR NOT_PERMITTED stop+the+daemon+that+embeds+this+server\r\n".to_owned()
+            (["shutdown", ..], _) => "ERR NOT_PERMITTED stop+the+daemon+that+embeds+this+server\r\n".to_owned(),
+            (["cancel" | "create" | "drop" | "maxqueue", ..], [command, ..]) => {
+                format!("ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+{command}\r\n")
             }
-            (["cancel" | "create" | "drop" | "maxqueue", ..], [command, ..]) => format!(
-                "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+{command}\r\n"
-            ),
             (_, [command, ..]) => {
                 format!("ERR UNKNOWN_COMMAND Unknown+server+command{command}\r\n")
             }
@@ -81,13 +70,7 @@ impl Core {
         let mut text = String::new();
         for (_, function) in self.functions.sorted() {
             let name = function.shown();
-            let _ = writeln!(
-                text,
-                "{name}\t{}\t{}\t{}",
-                function.total,
-                function.running,
-                function.workers.len()
-            );
+            let _ = writeln!(text, "{name}\t{}\t{}\t{}", function.total, function.running, function.workers.len());
         }
         text + ".\n"
     }
@@ -109,16 +92,8 @@ impl Core {
     fn list_workers(&self) -> String {
         let mut text = String::new();
         for (id, connection) in &self.connections {
-            let _ = write!(
-                text,
-                "{id} {} {} :",
-                connection.address, connection.client_id
-            );
-            for function in connection
-                .abilities
-                .iter()
-                .filter_map(|ability| self.functions.get(ability.function))
-            {
+            let _ = write!(text, "{id} {} {} :", connection.address, connection.client_id);
+            for function in connection.abilities.iter().filter_map(|ability| self.functions.get(ability.function)) {
                 let _ = write!(text, " {}", function.shown());
             }
             text.push('\n');
@@ -131,17 +106,9 @@ impl Core {
         let mut ids: Vec<_> = self.jobs.keys().copied().collect();
         ids.sort_unstable();
         let mut text = String::new();
-        for (id, job) in ids
-            .into_iter()
-            .filter_map(|id| Some((id, self.jobs.get(&id)?)))
-        {
+        for (id, job) in ids.into_iter().filter_map(|id| Some((id, self.jobs.get(&id)?))) {
             let lost = job.attempts.saturating_sub(u32::from(job.worker.is_some()));
-            let _ = writeln!(
-                text,
-                "{}\t{lost}\t0\t{}",
-                self.handle_of(id),
-                u32::from(job.is_background)
-            );
+            let _ = writeln!(text, "{}\t{lost}\t0\t{}", self.handle_of(id), u32::from(job.is_background));
         }
         text + ".\n"
     }
@@ -158,9 +125,8 @@ impl Core {
 
     /// Drops a waiting job; its clients are told that it failed.
     fn cancel(&mut self, handle: &str) -> String {
-        let waiting = self
-            .job_of(handle.as_bytes())
-            .filter(|id| self.jobs.get(id).is_some_and(|job| job.worker.is_none()));
+        let waiting =
+            self.job_of(handle.as_bytes()).filter(|id| self.jobs.get(id).is_some_and(|job| job.worker.is_none()));
         match waiting {
             Some(id) => {
                 self.fail_job(id);
@@ -176,15 +142,12 @@ impl Core {
             Ok(id) => id,
             Err(text) => return format!("ERR CREATE_FUNCTION {}\r\n", text.replace(' ', "+")),
         };
-        let number =
-            |text: &&str| usize::try_from(leading_number(text.as_bytes())).unwrap_or(usize::MAX);
+        let number = |text: &&str| usize::try_from(leading_number(text.as_bytes())).unwrap_or(usize::MAX);
         let default = self.limits.queue;
         let limits = match limits {
             [] => None,
             [one] => Some([number(one); 3]),
-            several => Some(
-                Priority::ALL.map(|priority| several.get(rank(priority)).map_or(default, number)),
-            ),
+            several => Some(Priority::ALL.map(|priority| several.get(rank(priority)).map_or(default, number))),
         };
         if let Some(function) = self.functions.get_mut(id) {
             function.max_queue = limits;

@@ -66,13 +66,8 @@ impl Function {
     }
 
     /// Waiting jobs that `is_there`, the most urgent first.
-    pub fn waiting<'a>(
-        &'a self,
-        is_there: impl Fn(JobId) -> bool + Copy + 'a,
-    ) -> impl Iterator<Item = usize> + 'a {
-        self.queues
-            .iter()
-            .map(move |queue| queue.iter().filter(|job| is_there(**job)).count())
+    pub fn waiting<'a>(&'a self, is_there: impl Fn(JobId) -> bool + Copy + 'a) -> impl Iterator<Item = usize> + 'a {
+        self.queues.iter().map(move |queue| queue.iter().filter(|job| is_there(**job)).count())
     }
 
     /// A waiting job was dropped; once half the entries are stale they are swept.
@@ -116,13 +111,7 @@ impl Functions {
         }
         self.last += 1;
         self.by_name.insert(name.to_vec(), self.last);
-        self.all.insert(
-            self.last,
-            Function {
-                name: name.to_vec(),
-                ..Function::default()
-            },
-        );
+        self.all.insert(self.last, Function { name: name.to_vec(), ..Function::default() });
         Some(self.last)
     }
 
@@ -139,19 +128,12 @@ impl Functions {
     }
 
     pub fn name(&self, id: FunctionId) -> &[u8] {
-        self.all
-            .get(&id)
-            .map(|function| function.name.as_slice())
-            .unwrap_or_default()
+        self.all.get(&id).map(|function| function.name.as_slice()).unwrap_or_default()
     }
 
     /// In the order of their names, so that listings can be compared.
     pub fn sorted(&self) -> Vec<(FunctionId, &Function)> {
-        let mut all: Vec<_> = self
-            .all
-            .iter()
-            .map(|(id, function)| (*id, function))
-            .collect();
+        let mut all: Vec<_> = self.all.iter().map(|(id, function)| (*id, function)).collect();
         all.sort_by(|one, other| one.1.name.cmp(&other.1.name));
         all
     }
@@ -168,9 +150,7 @@ impl Functions {
 
     /// Forgets an idle function; false when it is in use.
     pub fn forget(&mut self, id: FunctionId) -> bool {
-        let is_free = self
-            .get(id)
-            .is_some_and(|function| function.total == 0 && function.workers.is_empty());
+        let is_free = self.get(id).is_some_and(|function| function.total == 0 && function.workers.is_empty());
         if is_free && let Some(function) = self.all.remove(&id) {
             self.by_name.remove(&function.name);
         }

@@ -118,12 +118,7 @@ impl Core {
     }
 
     /// A new connection.
-    pub fn connect(
-        &mut self,
-        outbox: Arc<Outbox>,
-        address: String,
-        rights: Rights,
-    ) -> ConnectionId {
+    pub fn connect(&mut self, outbox: Arc<Outbox>, address: String, rights: Rights) -> ConnectionId {
         self.last_connection += 1;
         self.connections.insert(
             self.last_connection,
@@ -171,17 +166,8 @@ impl Core {
     }
 
     fn send_error(&mut self, to: ConnectionId, code: &str, text: &str) {
-        debug!(
-            connection = to,
-            code, text, "job server answers with an error"
-        );
-        self.send(
-            to,
-            &Packet::Error {
-                code: code.as_bytes(),
-                text: text.as_bytes(),
-            },
-        );
+        debug!(connection = to, code, text, "job server answers with an error");
+        self.send(to, &Packet::Error { code: code.as_bytes(), text: text.as_bytes() });
     }
 
     /// Refuses for want of rights; logged for the operator.
@@ -192,11 +178,7 @@ impl Core {
         };
         let name = connection.rights.name().to_owned();
         warn!(client = %name, address = %connection.address, %function, "job server refused to let the client {verb} the function");
-        self.send_error(
-            to,
-            "NOT_PERMITTED",
-            &format!("the certificate of {name} does not allow to {verb} {function}"),
-        );
+        self.send_error(to, "NOT_PERMITTED", &format!("the certificate of {name} does not allow to {verb} {function}"));
     }
 
     /// A packet that could not be understood.
@@ -216,20 +198,10 @@ impl Core {
     /// Does what a packet asks for.
     pub fn handle(&mut self, from: ConnectionId, magic: Magic, packet: &Packet<'_>) {
         if magic == Magic::Response {
-            return self.send_error(
-                from,
-                "INVALID_MAGIC",
-                "a job server takes requests (\\0REQ), this was a response",
-            );
+            return self.send_error(from, "INVALID_MAGIC", "a job server takes requests (\\0REQ), this was a response");
         }
         match *packet {
-            Packet::Submit {
-                priority,
-                background,
-                function,
-                unique,
-                payload,
-            } => {
+            Packet::Submit { priority, background, function, unique, payload } => {
                 self.submit(from, priority, background, function, unique, payload);
             }
             Packet::GrabJob(grab) => self.grab(from, grab),
@@ -264,11 +236,7 @@ impl Core {
             | Packet::StatusResUnique { .. }
             | Packet::EchoRes { .. }
             | Packet::OptionRes { .. }
-            | Packet::Error { .. } => self.send_error(
-                from,
-                "INVALID_COMMAND",
-                "only a job server sends this packet",
-            ),
+            | Packet::Error { .. } => self.send_error(from, "INVALID_COMMAND", "only a job server sends this packet"),
         }
     }
 
@@ -278,30 +246,16 @@ impl Core {
         let text: String = String::from_utf8_lossy(id)
             .chars()
             .take(LONGEST)
-            .map(|letter| {
-                if letter.is_whitespace() || letter.is_control() {
-                    '_'
-                } else {
-                    letter
-                }
-            })
+            .map(|letter| if letter.is_whitespace() || letter.is_control() { '_' } else { letter })
             .collect();
         if let Some(connection) = self.connections.get_mut(&from) {
-            connection.client_id = if text.is_empty() {
-                "-".to_owned()
-            } else {
-                text
-            };
+            connection.client_id = if text.is_empty() { "-".to_owned() } else { text };
         }
     }
 
     fn set_option(&mut self, from: ConnectionId, name: &[u8]) {
         if !name.eq_ignore_ascii_case(b"exceptions") {
-            return self.send_error(
-                from,
-                "UNKNOWN_OPTION",
-                "the only option known here is \"exceptions\"",
-            );
+            return self.send_error(from, "UNKNOWN_OPTION", "the only option known here is \"exceptions\"");
         }
         if let Some(connection) = self.connections.get_mut(&from) {
             connection.wants_exceptions = true;
@@ -316,9 +270,7 @@ impl Core {
 
     /// The job of a handle, if it is one of this server's and still there.
     fn job_of(&self, handle: &[u8]) -> Option<JobId> {
-        let number = handle
-            .strip_prefix(self.handle_prefix.as_bytes())?
-            .strip_prefix(b":")?;
+        let number = handle.strip_prefix(self.handle_prefix.as_bytes())?.strip_prefix(b":")?;
         let job = std::str::from_utf8(number).ok()?.parse().ok()?;
         self.jobs.contains_key(&job).then_some(job)
     }

@@ -30,18 +30,11 @@ impl Core {
         unique: &[u8],
         payload: &[u8],
     ) {
-        if !self
-            .connections
-            .get(&from)
-            .is_some_and(|connection| connection.rights.may_submit(function))
-        {
+        if !self.connections.get(&from).is_some_and(|connection| connection.rights.may_submit(function)) {
             return self.refuse(from, "submit jobs to", function);
         }
         if unique.len() > MAX_UNIQUE {
-            let text = format!(
-                "a unique id of {} bytes is longer than the limit of {MAX_UNIQUE}",
-                unique.len()
-            );
+            let text = format!("a unique id of {} bytes is longer than the limit of {MAX_UNIQUE}", unique.len());
             return self.send_error(from, "ARGUMENT_TOO_LARGE", &text);
         }
         let id = match self.function_for(function) {
@@ -49,11 +42,7 @@ impl Core {
             Err(text) => return self.send_error(from, "INVALID_FUNCTION_NAME", &text),
         };
         let key = coalescing_key(unique, payload);
-        let known = self
-            .functions
-            .get(id)
-            .and_then(|known| known.uniques.get(&key))
-            .copied();
+        let known = self.functions.get(id).and_then(|known| known.uniques.get(&key)).copied();
         let job = match known {
             Some(job) => job,
             None => {
@@ -74,12 +63,7 @@ impl Core {
             connection.waiting.insert(job);
         }
         let handle = self.handle_of(job);
-        self.send(
-            from,
-            &Packet::JobCreated {
-                handle: handle.as_bytes(),
-            },
-        );
+        self.send(from, &Packet::JobCreated { handle: handle.as_bytes() });
         if known.is_none() {
             self.wake_one(id);
         }
@@ -88,38 +72,27 @@ impl Core {
     /// The function of a name, made if need be; the reason when there can be none.
     pub(super) fn function_for(&mut self, name: &[u8]) -> Result<FunctionId, String> {
         if name.is_empty() || name.len() > MAX_FUNCTION {
-            return Err(format!(
-                "a function's name has 1 to {MAX_FUNCTION} bytes, this one has {}",
-                name.len()
-            ));
+            return Err(format!("a function's name has 1 to {MAX_FUNCTION} bytes, this one has {}", name.len()));
         }
         let most = self.limits.functions;
-        self.functions.named(name, most).ok_or_else(|| {
-            format!("this server knows {most} functions already, which is its limit")
-        })
+        self.functions
+            .named(name, most)
+            .ok_or_else(|| format!("this server knows {most} functions already, which is its limit"))
     }
 
     fn why_full(&self, id: FunctionId, priority: Priority, size: usize) -> Option<String> {
         let function = self.functions.get(id)?;
-        let limit = match function
-            .max_queue
-            .and_then(|limits| limits.get(rank(priority)).copied())
-        {
+        let limit = match function.max_queue.and_then(|limits| limits.get(rank(priority)).copied()) {
             Some(0) => usize::MAX,
             Some(limit) => limit,
             None => self.limits.queue,
         };
         if function.total >= limit {
-            return Some(format!(
-                "Job queue is full: {} jobs, the limit is {limit}",
-                function.total
-            ));
+            return Some(format!("Job queue is full: {} jobs, the limit is {limit}", function.total));
         }
         if self.bytes.saturating_add(size) > self.limits.bytes {
             let (held, limit) = (self.bytes, self.limits.bytes);
-            return Some(format!(
-                "Job queue is full: it holds {held} bytes, {size} more exceed the limit of {limit}"
-            ));
+            return Some(format!("Job queue is full: it holds {held} bytes, {size} more exceed the limit of {limit}"));
         }
         None
     }
@@ -177,10 +150,7 @@ impl Core {
                 function.uniques.remove(&job.key);
             }
         }
-        if let Some(worker) = job
-            .worker
-            .and_then(|worker| self.connections.get_mut(&worker))
-        {
+        if let Some(worker) = job.worker.and_then(|worker| self.connections.get_mut(&worker)) {
             worker.running.remove(&id);
         }
         for client in &job.clients {
@@ -196,12 +166,7 @@ impl Core {
         let handle = self.handle_of(id);
         if let Some(job) = self.remove_job(id) {
             for client in job.clients {
-                self.send(
-                    client,
-                    &Packet::WorkFail {
-                        handle: handle.as_bytes(),
-                    },
-                );
+                self.send(client, &Packet::WorkFail { handle: handle.as_bytes() });
             }
         }
     }
@@ -213,19 +178,13 @@ impl Core {
         };
         let (function, attempts) = (job.function, job.attempts);
         if job.clients.is_empty() && !job.is_background {
-            debug!(
-                job = id,
-                "job server drops a job whose client and worker are gone"
-            );
+            debug!(job = id, "job server drops a job whose client and worker are gone");
             self.remove_job(id);
             return;
         }
         if attempts >= self.limits.attempts {
             let function = String::from_utf8_lossy(self.functions.name(function)).into_owned();
-            warn!(
-                job = id,
-                function, attempts, "job server fails a job: each worker that took it vanished"
-            );
+            warn!(job = id, function, attempts, "job server fails a job: each worker that took it vanished");
             return self.fail_job(id);
         }
         job.worker = None;
@@ -268,11 +227,7 @@ impl Core {
     /// Wakes all workers of functions that still have waiting jobs.
     pub fn wake_rest(&mut self) {
         for function in std::mem::take(&mut self.left_asleep) {
-            if self
-                .functions
-                .get(function)
-                .is_some_and(super::functions::Function::has_waiting)
-            {
+            if self.functions.get(function).is_some_and(super::functions::Function::has_waiting) {
                 self.wake(function, usize::MAX);
             }
         }
@@ -316,10 +271,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for id in late {
-            warn!(
-                job = id,
-                "job server fails a job: its worker took longer than its CAN_DO_TIMEOUT allows"
-            );
+            warn!(job = id, "job server fails a job: its worker took longer than its CAN_DO_TIMEOUT allows");
             self.fail_job(id);
         }
     }

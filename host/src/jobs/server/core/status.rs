@@ -7,9 +7,9 @@ impl Core {
     /// Whether a connection may know of a job: it may submit or do that function.
     fn may_see(&self, connection: ConnectionId, job: &Job) -> bool {
         let function = self.functions.name(job.function);
-        self.connections.get(&connection).is_some_and(|known| {
-            known.rights.may_submit(function) || known.rights.may_register(function)
-        })
+        self.connections
+            .get(&connection)
+            .is_some_and(|known| known.rights.may_submit(function) || known.rights.may_register(function))
     }
 
     fn flag(is_so: bool) -> &'static [u8] {
@@ -17,10 +17,7 @@ impl Core {
     }
 
     pub(super) fn status_by_handle(&mut self, from: ConnectionId, handle: &[u8]) {
-        let job = self
-            .job_of(handle)
-            .and_then(|id| self.jobs.get(&id))
-            .filter(|job| self.may_see(from, job));
+        let job = self.job_of(handle).and_then(|id| self.jobs.get(&id)).filter(|job| self.may_see(from, job));
         let (numerator, denominator) = job.map_or((0, 0), |job| (job.numerator, job.denominator));
         let packet = Packet::StatusRes {
             handle,
@@ -46,10 +43,7 @@ impl Core {
             running: Core::flag(job.is_some_and(|job| job.worker.is_some())),
             numerator: &numerator.to_string().into_bytes(),
             denominator: &denominator.to_string().into_bytes(),
-            clients: &job
-                .map_or(0, |job| job.clients.len())
-                .to_string()
-                .into_bytes(),
+            clients: &job.map_or(0, |job| job.clients.len()).to_string().into_bytes(),
         };
         self.send(from, &packet);
     }

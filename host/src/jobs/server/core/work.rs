@@ -7,11 +7,7 @@ use crate::jobs::packet::{Grab, Packet, leading_number};
 
 impl Core {
     pub(super) fn can_do(&mut self, from: ConnectionId, name: &[u8], time_limit: Option<Duration>) {
-        if !self
-            .connections
-            .get(&from)
-            .is_some_and(|connection| connection.rights.may_register(name))
-        {
+        if !self.connections.get(&from).is_some_and(|connection| connection.rights.may_register(name)) {
             return self.refuse(from, "register", name);
         }
         let id = match self.function_for(name) {
@@ -21,18 +17,11 @@ impl Core {
         let Some(connection) = self.connections.get_mut(&from) else {
             return;
         };
-        if let Some(known) = connection
-            .abilities
-            .iter_mut()
-            .find(|known| known.function == id)
-        {
+        if let Some(known) = connection.abilities.iter_mut().find(|known| known.function == id) {
             known.time_limit = time_limit;
             return;
         }
-        connection.abilities.push(Ability {
-            function: id,
-            time_limit,
-        });
+        connection.abilities.push(Ability { function: id, time_limit });
         let is_asleep = connection.is_sleeping;
         if let Some(function) = self.functions.get_mut(id) {
             function.workers.push_back(from);
@@ -67,11 +56,10 @@ impl Core {
         };
         connection.is_sleeping = true;
         connection.is_woken = false;
-        let has_work = connection.abilities.iter().any(|ability| {
-            self.functions
-                .get(ability.function)
-                .is_some_and(super::functions::Function::has_waiting)
-        });
+        let has_work = connection
+            .abilities
+            .iter()
+            .any(|ability| self.functions.get(ability.function).is_some_and(super::functions::Function::has_waiting));
         if has_work {
             connection.is_woken = true;
             self.send(from, &Packet::Noop);
@@ -101,18 +89,9 @@ impl Core {
         connection.running.insert(id);
         let payload = &job.payload;
         let packet = match grab {
-            Grab::Plain => Packet::JobAssign {
-                handle,
-                function,
-                payload,
-            },
+            Grab::Plain => Packet::JobAssign { handle, function, payload },
             // Reducers are not spoken here, and a job without one is assigned like this to GRAB_JOB_ALL as well.
-            Grab::Unique | Grab::All => Packet::JobAssignUnique {
-                handle,
-                function,
-                unique: &job.unique,
-                payload,
-            },
+            Grab::Unique | Grab::All => Packet::JobAssignUnique { handle, function, unique: &job.unique, payload },
         };
         super::deliver(&mut self.dirty, &connection.outbox, &packet);
     }
@@ -158,18 +137,9 @@ impl Core {
             .and_then(|id| self.jobs.get_mut(&id).map(|job| (id, job)))
             .filter(|(_, job)| job.worker == Some(from));
         let Some((id, job)) = owned else {
-            return self.send_error(
-                from,
-                "JOB_NOT_FOUND",
-                "no job of this handle is with this worker",
-            );
+            return self.send_error(from, "JOB_NOT_FOUND", "no job of this handle is with this worker");
         };
-        if let Packet::WorkStatus {
-            numerator,
-            denominator,
-            ..
-        } = *packet
-        {
+        if let Packet::WorkStatus { numerator, denominator, .. } = *packet {
             job.numerator = leading_number(numerator);
             job.denominator = leading_number(denominator);
         }
@@ -178,17 +148,12 @@ impl Core {
                 continue;
             };
             let packet = match *packet {
-                Packet::WorkException { handle, .. } if !client.wants_exceptions => {
-                    Packet::WorkFail { handle }
-                }
+                Packet::WorkException { handle, .. } if !client.wants_exceptions => Packet::WorkFail { handle },
                 packet => packet,
             };
             super::deliver(&mut self.dirty, &client.outbox, &packet);
         }
-        if matches!(
-            packet,
-            Packet::WorkComplete { .. } | Packet::WorkFail { .. } | Packet::WorkException { .. }
-        ) {
+        if matches!(packet, Packet::WorkComplete { .. } | Packet::WorkFail { .. } | Packet::WorkException { .. }) {
             self.remove_job(id);
         }
     }
