@@ -59,9 +59,8 @@ fn value<'a>(load_balancer: &'a Object, name: &str) -> Result<&'a Value, Fault> 
 
 /// Part of a URL: a text without control characters and without segments that climb out of the account.
 fn location(name: &str, value: &Value) -> Result<String, Fault> {
-    let text = value
-        .as_str()
-        .ok_or_else(|| Fault::fail(format!("'{name}' is a {}, a string is expected", kind(value))))?;
+    let text =
+        value.as_str().ok_or_else(|| Fault::fail(format!("'{name}' is a {}, a string is expected", kind(value))))?;
     let climbs = text.split('/').any(|segment| segment == "." || segment == "..");
     if text.is_empty() || text.len() > 2048 || climbs || text.chars().any(char::is_control) {
         return Err(Fault::fail(format!("'{name}' cannot be used: '{}'", quoted(value))));

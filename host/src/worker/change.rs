@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::{Answer, Appliance, Call};
 
 /// How long after its deadline a call may still tell that it was cancelled before it is given up.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A change that the driver is asked for; generation and key are filled in here.
 pub(super) enum Change<'a> {

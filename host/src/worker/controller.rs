@@ -21,7 +21,7 @@ use super::{
     flat, message,
     message::{Message, Object},
     outcome::{Nodes, settle},
-    reply::{Fault, finish, set},
+    reply::{Fault, Note, finish, set},
     update::{self, Plan},
 };
 
@@ -85,8 +85,8 @@ impl Controller {
         }
     }
 
-    async fn act(&self, message: &mut Message, job: Job<'_>, started: Instant) -> (String, Result<(), Fault>) {
-        let mut is_flat = flat::is_flat(&message.fields, self.settings.form);
+    async fn act(&self, message: &mut Message, job: Job<'_>, started: Instant) -> (String, Result<Note, Fault>) {
+        let is_flat = flat::is_flat(&message.fields, self.settings.form);
         if is_flat {
             message.lower_keys();
         }
@@ -95,10 +95,6 @@ impl Controller {
         };
         let action = given.as_str().map(str::to_ascii_uppercase).unwrap_or_default();
         let action = action.as_str();
-        if is_flat && self.settings.form != super::MessageForm::Seed && is_read_only(action) {
-            // `nodes` is an extra field here: the first generation had no such action.
-            is_flat = false;
-        }
         let result = match action {
             "UPDATE" => self.update(message, job, started, is_flat).await,
             "CREATE" if is_flat => self.update(message, job, started, true).await,
@@ -109,14 +105,14 @@ impl Controller {
             "DISCOVER" => {
                 set(&mut message.fields, "version", env!("CARGO_PKG_VERSION"));
                 set(&mut message.fields, "release", env!("CARGO_PKG_VERSION"));
-                Ok(())
+                Ok(None)
             }
             "ARCHIVE" => self.archive(message, job, started).await,
             "STATS" => self.stats(&mut message.fields, job, started).await,
             "METRICS" => self.metrics(&mut message.fields, job, started).await,
             "DIAGNOSTICS" => {
                 diagnostics::run(&self.settings, &mut message.fields).await;
-                Ok(())
+                Ok(None)
             }
             _ => Err(unknown(&given)),
         };
@@ -129,7 +125,7 @@ impl Controller {
         job: Job<'_>,
         started: Instant,
         is_flat: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<Note, Fault> {
         let fields = &mut message.fields;
         let plan = if is_flat {
             flat::read(fields)?
@@ -155,44 +151,38 @@ impl Controller {
         let call = self.call(job, started, self.settings.apply_timeout);
         let key = request.idempotency_key.clone();
         let answer = self.change(&call, &key, Change::Apply(&mut request)).await;
-        let left_out: Vec<usize> = refused.iter().map(|(place, _cause)| *place).collect();
         let nodes = if is_flat { Nodes::of_flat(fields) } else { Nodes::of_envelope(fields) };
-        settle(nodes, &request, &left_out, &answer)
+        settle(nodes, &request, &refused, &answer)
     }
 
-    async fn at_once(
-        &self,
-        action: &str,
-        change: Change<'_>,
-        job: Job<'_>,
-        started: Instant,
-    ) -> Result<(), Fault> {
+    async fn at_once(&self, action: &str, change: Change<'_>, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
         let call = self.call(job, started, self.settings.call_timeout);
         let answer = self.change(&call, &key(job), change).await;
         let applied = answer.map_err(|error| Fault::optional(action, &error))?;
         let results = applied.load_balancers.iter();
-        let failed = results.flat_map(|one| one.error.iter().chain(one.members.iter().map(|member| &member.error))).next();
-        failed.map_or(Ok(()), |error| Err(Fault::driver(error)))
+        let failed =
+            results.flat_map(|one| one.error.iter().chain(one.members.iter().map(|member| &member.error))).next();
+        failed.map_or(Ok(None), |error| Err(Fault::driver(error)))
     }
 
-    async fn archive(&self, message: &Message, job: Job<'_>, started: Instant) -> Result<(), Fault> {
+    async fn archive(&self, message: &Message, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
         let request = archive::read(message, &self.settings.device)?;
         let call = self.call(job, started, self.settings.call_timeout);
         let answer = within(&call, self.appliance.archive(&call, &request)).await;
-        answer.map(|_archived| ()).map_err(|error| Fault::optional("ARCHIVE", &error))
+        answer.map(|_archived| None).map_err(|error| Fault::optional("ARCHIVE", &error))
     }
 
-    async fn stats(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<(), Fault> {
+    async fn stats(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
         let (call, target) = (self.call(job, started, self.settings.call_timeout), target(&self.settings.device));
         let answer = within(&call, self.appliance.status(&call, &target)).await;
         let status = answer.map_err(|error| figures_fault("STATS", &error, reply))?;
         let word = |up| if up { "UP" } else { "DOWN" };
         let nodes = status.members.iter().map(|member| json!({ "id": member.id, "status": word(member.up) }));
         set(reply, "nodes", nodes.collect::<Vec<_>>());
-        Ok(())
+        Ok(None)
     }
 
-    async fn metrics(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<(), Fault> {
+    async fn metrics(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
         let (call, target) = (self.call(job, started, self.settings.call_timeout), target(&self.settings.device));
         let answer = within(&call, self.appliance.statistics(&call, &target)).await;
         let figures = answer.map_err(|error| figures_fault("METRICS", &error, reply))?;
@@ -203,7 +193,7 @@ impl Controller {
         set(reply, "loadBalancers", listeners.collect::<Vec<_>>());
         set(reply, "utc_start", figures.start.as_str());
         set(reply, "utc_end", figures.end.as_str());
-        Ok(())
+        Ok(None)
     }
 
     async fn change(&self, call: &Call, key: &str, change: Change<'_>) -> Result<Applied, DriverError> {
@@ -220,14 +210,12 @@ impl Controller {
         // `?why`: a driver's words may hold newlines, and one message is one line.
         match why {
             None => tracing::info!(action, outcome, device, unique, duration_ms, "message"),
+            Some(why) if outcome == "PASS" => {
+                tracing::info!(action, outcome, device, unique, duration_ms, note = ?why, "message");
+            }
             Some(why) => tracing::warn!(action, outcome, device, unique, duration_ms, ?why, "message"),
         }
     }
-}
-
-/// Actions that the first generation did not have.
-fn is_read_only(action: &str) -> bool {
-    ["DISCOVER", "ARCHIVE", "STATS", "METRICS", "DIAGNOSTICS"].contains(&action)
 }
 
 fn unknown(given: &Value) -> Fault {
@@ -258,5 +246,9 @@ fn wire_protocol(protocol: &str) -> String {
 fn key(job: Job<'_>) -> String {
     let digest = Sha256::digest(job.payload);
     let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    if job.unique.is_empty() { format!("{}/{digest}", uuid::Uuid::new_v4()) } else { format!("{}/{digest}", job.unique) }
+    if job.unique.is_empty() {
+        format!("{}/{digest}", uuid::Uuid::new_v4())
+    } else {
+        format!("{}/{digest}", job.unique)
+    }
 }

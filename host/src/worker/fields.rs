@@ -102,17 +102,15 @@ pub(super) fn identifier(value: &Value) -> Result<String, String> {
         {
             Ok(text.clone())
         }
-        other => Err(format!(
-            "Invalid id '{}': 1 to 128 letters, digits, '.', '_', ':' and '-' are accepted",
-            quoted(other)
-        )),
+        other => {
+            Err(format!("Invalid id '{}': 1 to 128 letters, digits, '.', '_', ':' and '-' are accepted", quoted(other)))
+        }
     }
 }
 
 /// A server's address: IPv4, IPv6 (also in brackets, which are taken off) or a host name of RFC 1123.
 pub(super) fn address(value: &Value) -> Result<String, String> {
-    let refuse =
-        || format!("Invalid address '{}': an IPv4 or IPv6 address or a host name is accepted", quoted(value));
+    let refuse = || format!("Invalid address '{}': an IPv4 or IPv6 address or a host name is accepted", quoted(value));
     let text = value.as_str().ok_or_else(refuse)?;
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(inner) = bracketed {
@@ -176,8 +174,29 @@ mod tests {
         }
         let long = format!("{}.org", "a".repeat(64));
         for given in [
-            "", " ", "10.0.0.256", "0177.0.0.1", "1.2.3", "10.0.0.1:80", "10.0.0.1 ", "10.0.0.1\n", "a\0b", "a#b", "a b", "a_b",
-            "-a", "a-", "a..b", ".a", "a.", "[10.0.0.1]", "[::1", "fe80::1%eth0", "ümlaut", "a\u{85}b", &long,
+            "",
+            " ",
+            "10.0.0.256",
+            "0177.0.0.1",
+            "1.2.3",
+            "10.0.0.1:80",
+            "10.0.0.1 ",
+            "10.0.0.1\n",
+            "a\0b",
+            "a#b",
+            "a b",
+            "a_b",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a.",
+            "[10.0.0.1]",
+            "[::1",
+            "fe80::1%eth0",
+            "ümlaut",
+            "a\u{85}b",
+            &long,
         ] {
             assert!(address(&json!(given)).is_err(), "{given:?}");
         }
@@ -189,8 +208,17 @@ mod tests {
         for value in [json!(80), json!("80"), json!(" 80 "), json!("+80"), json!(80.0)] {
             assert_eq!(port(&value), Ok(80), "{value}");
         }
-        for value in [json!(0), json!(65536), json!(-1), json!(""), json!("80\n"), json!(80.5), json!(true), json!([80]), json!(1e300)]
-        {
+        for value in [
+            json!(0),
+            json!(65536),
+            json!(-1),
+            json!(""),
+            json!("80\n"),
+            json!(80.5),
+            json!(true),
+            json!([80]),
+            json!(1e300),
+        ] {
             assert!(port(&value).is_err(), "{value}");
         }
         assert_eq!(weight(Some(&json!("256"))), Ok(256));

@@ -14,10 +14,16 @@ use super::{
 };
 
 /// Whether the message is a flat one. Without the setting its shape tells; names at the top of a flat message may be in any
-/// case, so `nodes` is looked for in any case too.
+/// case, so `nodes` is looked for in any case too. An action that the first generation did not have is never flat: there
+/// `nodes` is an extra field like any other.
 pub(super) fn is_flat(message: &Object, form: MessageForm) -> bool {
+    let is_later_action = |action: &str| {
+        ["DISCOVER", "ARCHIVE", "STATS", "METRICS", "DIAGNOSTICS"].iter().any(|name| name.eq_ignore_ascii_case(action))
+    };
     form == MessageForm::Seed
-        || (!message.contains_key("loadBalancers") && message.keys().any(|name| name.eq_ignore_ascii_case("nodes")))
+        || (!message.contains_key("loadBalancers")
+            && message.keys().any(|name| name.eq_ignore_ascii_case("nodes"))
+            && !message.get("hpcs_action").and_then(Value::as_str).is_some_and(is_later_action))
 }
 
 /// Reads a flat message whose names are in lower case. Its nodes have no ids, so they get their place, counted from 1, as

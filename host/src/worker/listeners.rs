@@ -50,10 +50,8 @@ impl Listeners {
     /// # Errors
     /// The protocol is not known or already there, its port is missing or no port, or it collides with another listener.
     pub(super) fn claim(&mut self, name: &Value, given: Option<&Value>) -> Result<(Protocol, Option<u16>), String> {
-        let protocol = name
-            .as_str()
-            .and_then(Protocol::named)
-            .ok_or_else(|| format!("Unsupported protocol: {}", quoted(name)))?;
+        let protocol =
+            name.as_str().and_then(Protocol::named).ok_or_else(|| format!("Unsupported protocol: {}", quoted(name)))?;
         let shown = protocol.name().to_lowercase();
         for (other, _port) in &self.taken {
             if *other == protocol {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     message::Object,
-    reply::{Fault, told},
+    reply::{Fault, Note, told},
 };
 
 const ENABLED: &str = "ENABLED";
@@ -49,13 +49,14 @@ fn mark(node: &mut Value, condition: &str) {
     }
 }
 
-/// Settles a message whose request went to the driver. `left_out` are the places of nodes that were not sent at all.
+/// Settles a message whose request went to the driver. `left_out` are the nodes that were not sent at all:
+/// place and cause.
 pub(super) fn settle(
     mut nodes: Nodes<'_>,
     request: &ApplyRequest,
-    left_out: &[usize],
+    left_out: &[(usize, String)],
     answer: &Result<Applied, DriverError>,
-) -> Result<(), Fault> {
+) -> Result<Note, Fault> {
     let applied = match answer {
         Err(error) => return Err(nothing_changed(nodes, error)),
         Ok(applied) => applied,
@@ -65,7 +66,7 @@ pub(super) fn settle(
     }
     let refused = applied.load_balancers.iter().flat_map(|one| one.members.iter().map(|member| (&one.id, member)));
     let mut first = None;
-    let mut disabled: Vec<_> = left_out.iter().map(|place| (0, *place)).collect();
+    let mut disabled: Vec<_> = left_out.iter().map(|(place, _cause)| (0, *place)).collect();
     if refused.clone().next().is_some() {
         let places = places(request, left_out);
         for (load_balancer, member) in refused {
@@ -77,9 +78,14 @@ pub(super) fn settle(
     if stopped_at.is_none() {
         nodes.mark_all(ENABLED);
     }
+    let count = disabled.len();
     disabled.into_iter().for_each(|(list, place)| nodes.disable(list, place));
     match stopped_at {
-        None => Ok(()),
+        None => {
+            let cause = left_out.first().map(|(_place, cause)| cause.clone());
+            let cause = cause.or_else(|| first.map(|member| member.error.to_string()));
+            Ok(cause.map(|cause| format!("nodes left out: {count}, the first because: {cause}")))
+        }
         Some(member) => Err(Fault::Fail {
             text: format!("Failure adding server {}: {}", member.id, told(&member.error)),
             operator: format!("{}: {}", member.error.code, member.error),
@@ -94,8 +100,8 @@ fn nothing_changed(mut nodes: Nodes<'_>, error: &DriverError) -> Fault {
 }
 
 /// Where in the message each member stands: (list, place) by load balancer and member.
-fn places<'a>(request: &'a ApplyRequest, left_out: &[usize]) -> HashMap<(&'a str, &'a str), (usize, usize)> {
-    let left_out: HashSet<usize> = left_out.iter().copied().collect();
+fn places<'a>(request: &'a ApplyRequest, left_out: &[(usize, String)]) -> HashMap<(&'a str, &'a str), (usize, usize)> {
+    let left_out: HashSet<usize> = left_out.iter().map(|(place, _cause)| *place).collect();
     let mut places = HashMap::new();
     for (list, load_balancer) in request.load_balancers.iter().enumerate() {
         let members = load_balancer.pools.iter().flat_map(|pool| &pool.members);

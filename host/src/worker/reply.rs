@@ -45,20 +45,24 @@ pub(super) fn told(error: &DriverError) -> String {
     if error.message.is_empty() { format!("The driver failed: {}", error.code) } else { error.message.clone() }
 }
 
+/// What the log says about a message that was carried out; nothing in most cases.
+pub(super) type Note = Option<String>;
+
 /// How a message ended, for the log.
 pub(super) struct Ending {
     /// `PASS`, `FAIL` or `badRequest`.
     pub(super) outcome: &'static str,
-    /// Why it is not `PASS`.
+    /// Why it is not `PASS`, or what to know about it when it is.
     pub(super) why: Option<String>,
 }
 
 /// Completes the reply and tells how it ended.
-pub(super) fn finish(message: &mut Message, result: Result<(), Fault>) -> (Value, Ending) {
+pub(super) fn finish(message: &mut Message, result: Result<Note, Fault>) -> (Value, Ending) {
     match result {
-        Ok(()) => {
+        Ok(note) => {
             set(&mut message.fields, "hpcs_response", "PASS");
-            (Value::Object(std::mem::take(&mut message.fields)), Ending { outcome: "PASS", why: None })
+            let why = note.map(|note| message.redact(&note));
+            (Value::Object(std::mem::take(&mut message.fields)), Ending { outcome: "PASS", why })
         }
         Err(Fault::BadRequest(text)) => {
             let text = message.redact(&text);
@@ -66,7 +70,8 @@ pub(super) fn finish(message: &mut Message, result: Result<(), Fault>) -> (Value
         }
         Err(Fault::Fail { text, operator }) => {
             let text = message.redact(&text);
-            let why = if operator.is_empty() { text.clone() } else { format!("{text} [{}]", message.redact(&operator)) };
+            let why =
+                if operator.is_empty() { text.clone() } else { format!("{text} [{}]", message.redact(&operator)) };
             set(&mut message.fields, "hpcs_error", text);
             (fail(message), Ending { outcome: "FAIL", why: Some(why) })
         }

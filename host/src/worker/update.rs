@@ -67,8 +67,8 @@ pub(super) fn object<'a>(name: &str, index: usize, value: &'a Value) -> Result<&
 fn load_balancer(index: usize, entry: &Value, listeners: &mut Listeners) -> Result<LoadBalancer, Refusal> {
     let entry = object("loadBalancers", index, entry)?;
     let nodes = list(entry, "nodes")?;
-    let name = present(entry, "protocol")
-        .ok_or_else(|| Fault::BadRequest("Missing required 'protocol' value.".to_owned()))?;
+    let name =
+        present(entry, "protocol").ok_or_else(|| Fault::BadRequest("Missing required 'protocol' value.".to_owned()))?;
     let (protocol, port) = listeners.claim(name, present(entry, "port")).map_err(Fault::fail)?;
     let algorithm = algorithm_of(present(entry, "algorithm")).map_err(Fault::fail)?;
     let monitor = present(entry, "monitor").map(monitor).transpose()?;
@@ -77,10 +77,8 @@ fn load_balancer(index: usize, entry: &Value, listeners: &mut Listeners) -> Resu
 
     let mut members = Members::new(protocol);
     for (place, node) in nodes.iter().enumerate() {
-        add_node(&mut members, place, node).map_err(|refusal| Refusal {
-            node: refusal.node.map(|(_, place)| (index, place)),
-            ..refusal
-        })?;
+        add_node(&mut members, place, node)
+            .map_err(|refusal| Refusal { node: refusal.node.map(|(_, place)| (index, place)), ..refusal })?;
     }
     Ok(LoadBalancer {
         id: protocol.mode().to_owned(),
