@@ -1,5 +1,10 @@
 //! Real peers for the tests: gearmand, the gearman tools, certificates. What is started here ends with its guard.
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this module is part of tests"
+)]
 
 pub mod worker;
 
@@ -44,12 +49,17 @@ pub fn local(port: u16) -> Endpoint {
     Endpoint::new("127.0.0.1", port)
 }
 
-/// A process that dies with this value.
-pub struct Process(pub Child);
+/// A process that dies with this value, and whatever it started in its turn.
+pub struct Process(Child);
 
 impl Process {
     pub fn kill(&mut self) {
-        let _ = self.0.kill();
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // Its own group, see `spawn`. Once it was waited for, its id may be another's.
+        if let (Ok(None), Some(id)) = (self.0.try_wait(), Pid::from_raw(self.0.id().cast_signed()))
+        {
+            let _ = kill_process_group(id, Signal::KILL);
+        }
         let _ = self.0.wait();
     }
 }
@@ -61,8 +71,10 @@ impl Drop for Process {
 }
 
 fn spawn(command: &mut Command) -> Child {
+    use std::os::unix::process::CommandExt as _;
     let shown = format!("{command:?}");
     command
+        .process_group(0)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {shown}: {error}; `make setup` installs it"))
 }
