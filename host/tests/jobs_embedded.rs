@@ -1,4 +1,9 @@
 //! The embedded job server against our own client and worker, the real tools, and the ill-behaved.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "all of this file is tests"
+)]
 
 mod support;
 
@@ -112,7 +117,7 @@ async fn ours_and_the_tools_meet_on_it() {
 #[tokio::test]
 async fn the_job_of_a_killed_worker_goes_to_the_next() {
     let server = Embedded::start(ServerOptions::default()).await;
-    let mut doomed = tool_worker(server.port, "slow", &["sleep", "600"]).await;
+    let mut doomed = tool_worker(server.port, "slow", &["sleep", "60"]).await;
     let client = server.client().await;
     let call = tokio::spawn(async move { client.call("slow", b"work", support::DEADLINE).await });
     eventually("the job runs", || async { counts(server.port, "slow").await == Some((1, 1, 1)) }).await;
