@@ -18,7 +18,7 @@ use std::{
 use capstan_plugin_api::{CallContext, DriverError, LogLevel, load_balancer::Target};
 
 pub use fault::Fault;
-pub use files::{Paths, read, remove, write_new};
+pub use files::Paths;
 
 use crate::{
     config::StatsSocket,
