@@ -1,3 +1,7 @@
 //! The `capstan` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    capstan::cli::main()
+}

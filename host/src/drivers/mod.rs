@@ -1,1 +1,43 @@
-//! Drivers: the load pipeline, executors and the registry.
+//! Drivers: from a line in `known_drivers` to an answered call.
+//!
+//! [`Registry::open`] takes each configured file through the stages of [`Stage`] and keeps what came of it;
+//! [`DriverHandle`] makes calls. A driver is a stranger's code: nothing that it is, answers or fails to answer ends
+//! the daemon or costs another driver a call, as far as a shared address space allows.
+
+mod boundary;
+mod compatibility;
+mod configuration;
+mod elf;
+mod error;
+mod executor;
+mod figures;
+mod file;
+mod gate;
+mod handle;
+mod host_services;
+mod in_process;
+mod instance_state;
+mod kind;
+mod libc_version;
+mod loader;
+mod manifest;
+mod pipeline;
+mod pool;
+mod probe;
+mod process_table;
+mod program_launch;
+mod programs;
+mod registry;
+mod settings;
+mod store;
+
+pub use configuration::schema_faults;
+pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
+pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
+pub use handle::{CallOptions, DriverHandle};
+pub use host_services::Notification;
+pub use kind::{Kind, UnknownKind};
+pub use manifest::{DriverFile, inspect};
+pub use probe::probe_main;
+pub use registry::{DriverInfo, DriverState, Registry, RunningCall};
+pub use settings::{DriverEntry, Isolation, Settings, default_directory};

@@ -1,0 +1,212 @@
+//! All stages of loading, one after the other.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, SendError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
+
+use super::{
+    DriverEntry, Isolation, LoadError, Settings,
+    boundary::{HostSide, Instance},
+    compatibility::{self, Wanted},
+    configuration,
+    error::{Failure, Stage, one_line},
+    executor::{Answer, Executor, interpret},
+    figures::Figures,
+    file,
+    gate::Gate,
+    host_services::{CallTable, HostServices, Kept},
+    in_process::{InProcess, Limits, read_health},
+    instance_state::InstanceState,
+    loader,
+    manifest::{self, is_name},
+    probe,
+    programs::Programs,
+    store::Store,
+};
+
+/// One loaded version of a driver's file with its open instance.
+pub(super) struct Generation {
+    pub number: u64,
+    pub manifest: Arc<Manifest>,
+    pub sha256: String,
+    pub gate: Gate,
+    pub calls: Arc<CallTable>,
+    pub services: Arc<HostServices>,
+    pub executor: Box<dyn Executor>,
+}
+
+/// Takes an entry through all stages. Blocks; runs the driver's `open` and `health`.
+pub(super) fn load(
+    settings: &Settings,
+    entry: &DriverEntry,
+    number: u64,
+    figures: &Arc<Figures>,
+) -> Result<Generation, LoadError> {
+    let path = file::resolve(&settings.driver_directory, &entry.library);
+    stages(settings, entry, &path, number, figures).map_err(|failure| failure.of(entry.full_name(), path))
+}
+
+fn stages(
+    settings: &Settings,
+    entry: &DriverEntry,
+    path: &std::path::Path,
+    number: u64,
+    figures: &Arc<Figures>,
+) -> Result<Generation, Failure> {
+    if !is_name(&entry.name) {
+        return Err(Failure::new(
+            Stage::Resolve,
+            format!("the name {:?}", entry.name),
+            "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
+            "rename the entry in known_drivers",
+        ));
+    }
+    let checked = file::open(path, settings.trust_own_files)?;
+    let (facts, manifest) = manifest::read(&checked.bytes)?;
+    compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
+    let sha256 = manifest::sha256(&checked.bytes);
+    checksum(entry.sha256.as_deref(), &sha256)?;
+    let store = Store::open(&settings.state_dir)?;
+    let copy = store.keep(&sha256, &checked.bytes)?;
+    drop(checked);
+    probe::probe(settings, &store, &sha256, &copy)?;
+    configuration::check(&manifest, &entry.config)?;
+    let loaded = loader::load(&copy)?;
+    if facts.manifest.as_deref() != Some(&loaded.manifest) {
+        return Err(Failure::new(
+            Stage::Load,
+            "a manifest from `describe` that differs from the one in the file",
+            "the same bytes in both",
+            "ask the driver's vendor: the manifest lies",
+        ));
+    }
+    let calls = Arc::new(CallTable::default());
+    let services = Arc::new(services(settings, entry, &calls));
+    let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
+    let limits = Limits {
+        max_concurrency: entry.max_concurrency.max(1),
+        max_lost: settings.max_lost,
+        cancel_grace: settings.cancel_grace,
+    };
+    debug_assert_eq!(entry.isolation, Isolation::InProcess, "compatibility lets nothing else through");
+    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures));
+    let gate = Gate::new(entry.max_concurrency, entry.max_queue);
+    Ok(Generation { number, manifest: Arc::new(manifest), sha256, gate, calls, services, executor: Box::new(executor) })
+}
+
+fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {
+    let full_name = entry.full_name();
+    HostServices {
+        kind: entry.kind,
+        name: entry.name.clone(),
+        calls: Arc::clone(calls),
+        state: InstanceState::new(settings.state_dir.join("driver-state").join(&full_name).join("default")),
+        programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
+        secrets: entry.secrets.clone(),
+        on_notify: settings.on_notify.clone(),
+        kept: Kept::default(),
+    }
+}
+
+fn checksum(pin: Option<&str>, found: &str) -> Result<(), Failure> {
+    match pin {
+        Some(pin) if !pin.eq_ignore_ascii_case(found) => Err(Failure::new(
+            Stage::Checksum,
+            format!("sha256 {found}"),
+            format!("{pin}, the pin"),
+            "install the pinned file, or change `sha256` if you know this one to be right",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a thread of its own answers within a time; what comes later goes to `late`.
+fn within<T: Send + 'static>(
+    name: &str,
+    time: Duration,
+    run: impl FnOnce() -> T + Send + 'static,
+    late: impl FnOnce(T) + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = sync_channel(0);
+    let body = move || {
+        if let Err(SendError(value)) = sender.send(run()) {
+            late(value);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| format!("no thread ({error})"))?;
+    receiver.recv_timeout(time).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("no answer within {} s", time.as_secs_f32()),
+        RecvTimeoutError::Disconnected => "a thread that ended without an answer".to_owned(),
+    })
+}
+
+fn open(
+    settings: &Settings,
+    entry: &DriverEntry,
+    table: DriverTable,
+    services: Arc<HostServices>,
+) -> Result<Instance, Failure> {
+    let refuse = |found: String| {
+        Failure::new(
+            Stage::Open,
+            one_line(&found),
+            "an open instance",
+            "correct the driver's configuration or ask its vendor",
+        )
+    };
+    let config = serde_json::to_vec(&entry.config).map_err(|error| refuse(error.to_string()))?;
+    let host: Arc<dyn HostSide> = services;
+    let run = move || Instance::open(table, host, &config);
+    let late = |opened| {
+        if let Ok(instance) = opened {
+            Instance::close(instance);
+        }
+    };
+    let name = entry.full_name();
+    let instance =
+        within(&name, settings.open_timeout, run, late).map_err(refuse)?.map_err(|answered| {
+            match interpret("open", answered, &mut false) {
+                Ok(Answer::Done(_)) => refuse("a success without an instance".to_owned()),
+                Ok(Answer::Pending(_)) => refuse("a pending answer, which `open` cannot give".to_owned()),
+                Err(error) => refuse(spoken(&error)),
+            }
+        })?;
+    health(settings, &name, instance)
+}
+
+fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instance, Failure> {
+    let refuse = |found: String| {
+        Failure::new(
+            Stage::Health,
+            one_line(&found),
+            "a healthy instance",
+            "correct what it names, then restart the daemon",
+        )
+    };
+    let run = move || {
+        let health = read_health(instance.health());
+        (instance, health)
+    };
+    // An instance that answers late is closed then; one that never does stays open, with its thread.
+    let late = |(instance, _): (Instance, _)| instance.close();
+    let (instance, health) = within(name, settings.health_timeout, run, late).map_err(refuse)?;
+    match health {
+        Ok(_) => Ok(instance),
+        Err(error) => {
+            let closing = within(name, settings.health_timeout, move || instance.close(), |()| ());
+            let left_open = closing.err().map(|fault| format!("; closing it: {fault}")).unwrap_or_default();
+            Err(refuse(format!("{}{left_open}", spoken(&error))))
+        }
+    }
+}
+
+fn spoken(error: &DriverError) -> String {
+    format!("{}: {error}", error.code)
+}

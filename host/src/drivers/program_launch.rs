@@ -1,0 +1,74 @@
+//! Starts a process that belongs to nobody, so that no moment at which the daemon may be killed leaves one unrecorded.
+//!
+//! The child is forked, makes a session of its own, tells its number and waits. The number is written down durably; then
+//! the child may become the program. A child whose daemon dies before that sees the end of a pipe and ends. It holds the lock
+//! of its record until then: whoever gets the lock finds a program that runs or none, never one on the way.
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command},
+    thread,
+};
+
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::Pid,
+};
+
+/// Launches `command`; `record` is given the number before the program begins, and its failure means that it never does.
+/// The child holds the open file description of `lock` until it has become the program.
+pub(super) fn launch(
+    mut command: Command,
+    lock: &File,
+    record: impl FnOnce(i32) -> io::Result<()>,
+) -> io::Result<Child> {
+    let (number_reader, number_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (go_reader, go_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (held_by_child, parents_end) = (lock.try_clone()?, go_writer.as_raw_fd());
+    let prepare = move || wait_for_go(&number_writer, &go_reader, parents_end, &held_by_child);
+    // SAFETY: runs in the forked child before `exec`, where only system calls are allowed: `wait_for_go` makes nothing but
+    // those, on descriptors that it owns, and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+    // `spawn` returns once the program runs, and that waits for us.
+    let spawning = thread::Builder::new().name("program".into()).spawn(move || command.spawn())?;
+    let mut number = [0; 4];
+    let told = File::from(number_reader).read_exact(&mut number);
+    let recorded = match told {
+        Ok(()) => record(i32::from_ne_bytes(number)),
+        // The fork failed: `spawn` says why.
+        Err(_) => Ok(()),
+    };
+    let mut go = File::from(go_writer);
+    if recorded.is_ok() && told.is_ok() {
+        // A child that was killed meanwhile is seen by `spawn`.
+        let _gone_is_seen_below = go.write_all(&[1]);
+    }
+    drop(go);
+    let spawned = spawning.join().map_err(|_| io::Error::other("the thread that starts programs panicked"))?;
+    recorded?;
+    spawned
+}
+
+fn wait_for_go(number: &OwnedFd, go: &OwnedFd, parents_end: i32, _lock: &File) -> io::Result<()> {
+    rustix::process::setsid()?;
+    // SAFETY: the descriptor is the parent's writing end, of which this process has a copy that nothing here uses. Without
+    // closing it the end of the pipe would never be seen.
+    unsafe { rustix::io::close(parents_end) };
+    let own = Pid::as_raw(Some(rustix::process::getpid()));
+    rustix::io::write(number, &own.to_ne_bytes())?;
+    let mut byte = [0];
+    loop {
+        match rustix::io::read(go, &mut byte) {
+            Ok(1) => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

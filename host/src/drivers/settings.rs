@@ -1,0 +1,177 @@
+//! What the registry is told; the configuration room fills it in.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use capstan_plugin_api::Secret;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, host_services::Notification};
+
+/// Where a driver runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// In a child of its own.
+    #[default]
+    Process,
+    /// In the daemon.
+    InProcess,
+}
+
+impl Isolation {
+    /// As it stands in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::InProcess => "in-process",
+        }
+    }
+}
+
+/// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
+#[derive(Clone)]
+pub struct DriverEntry {
+    /// Kind, from the table.
+    pub kind: Kind,
+    /// Name, from the table.
+    pub name: String,
+    /// File; relative to [`Settings::driver_directory`].
+    pub library: PathBuf,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// Calls at the same time; at least 1.
+    pub max_concurrency: usize,
+    /// Calls that wait for their turn; the next one is answered `unavailable` at once.
+    pub max_queue: usize,
+    /// Deadline of a call that brings none; none means [`Settings::call_timeout`].
+    pub call_timeout: Option<Duration>,
+    /// The daemon does not start without it.
+    pub required: bool,
+    /// Pin: 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The driver's own section, secrets already in their places.
+    pub config: serde_json::Value,
+    /// What `secret.get` gives, by name.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl DriverEntry {
+    /// An entry with the defaults: 8 calls at a time, 64 waiting, in-process, an empty configuration.
+    pub fn new(kind: Kind, name: impl Into<String>, library: impl Into<PathBuf>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            library: library.into(),
+            isolation: Isolation::InProcess,
+            max_concurrency: 8,
+            max_queue: 64,
+            call_timeout: None,
+            required: false,
+            sha256: None,
+            config: serde_json::Value::Object(serde_json::Map::new()),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    /// `kind.name`.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.kind, self.name)
+    }
+}
+
+impl fmt::Debug for DriverEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverEntry")
+            .field("kind", &self.kind)
+            .field("name", &self.name)
+            .field("library", &self.library)
+            .field("isolation", &self.isolation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hook for what drivers push with `notify`; called on a thread of the driver, so it must not block.
+pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
+
+/// What the registry needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// The daemon's own directory; copies, state and program records lie below it. One daemon at a time uses it.
+    pub state_dir: PathBuf,
+    /// Where relative names of libraries are looked for.
+    pub driver_directory: PathBuf,
+    /// Admits the daemon's own user as owner of a driver's file and its parents, beside root.
+    pub trust_own_files: bool,
+    /// Program that is run as `PROGRAM __probe-driver FILE`; it calls [`super::probe_main`].
+    pub probe_executable: PathBuf,
+    /// Deadline of a call that brings none.
+    pub call_timeout: Duration,
+    /// How long a driver may take for `open`.
+    pub open_timeout: Duration,
+    /// How long a driver may take for `health`.
+    pub health_timeout: Duration,
+    /// How long the throw-away child may take.
+    pub probe_timeout: Duration,
+    /// Time between `cancel` and giving a thread up for lost.
+    pub cancel_grace: Duration,
+    /// Lost threads that are replaced; one more quarantines the driver.
+    pub max_lost: usize,
+    /// `systemd-run`, where programs of drivers are to get a scope of their own; none starts them directly.
+    pub systemd_run: Option<PathBuf>,
+    /// Called for each `notify` of a driver.
+    pub on_notify: Option<NotifyHook>,
+    /// The entries.
+    pub drivers: Vec<DriverEntry>,
+}
+
+impl Settings {
+    /// Settings with the defaults: calls and `open` 30 s, health 5 s, probe 10 s, grace 1 s, 4 lost threads.
+    pub fn new(state_dir: impl Into<PathBuf>, driver_directory: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            driver_directory: driver_directory.into(),
+            trust_own_files: false,
+            probe_executable: "/proc/self/exe".into(),
+            call_timeout: Duration::from_secs(30),
+            open_timeout: Duration::from_secs(30),
+            health_timeout: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(1),
+            max_lost: 4,
+            systemd_run: systemd_run(),
+            on_notify: None,
+            drivers: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("state_dir", &self.state_dir)
+            .field("driver_directory", &self.driver_directory)
+            .field("trust_own_files", &self.trust_own_files)
+            .field("drivers", &self.drivers.iter().map(DriverEntry::full_name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A scope can be made when systemd is the init and we are root: `/run/systemd/system` is what `sd_booted(3)` looks at.
+fn systemd_run() -> Option<PathBuf> {
+    let booted = Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root();
+    let program = Path::new("/usr/bin/systemd-run");
+    (booted && program.exists()).then(|| program.to_owned())
+}
+
+/// Where drivers lie by default: `../lib/capstan/drivers` as seen from the binary's folder, else that folder.
+pub fn default_directory(executable: &Path) -> PathBuf {
+    let folder = executable.parent().unwrap_or(Path::new("/"));
+    let installed = folder.parent().map(|prefix| prefix.join("lib/capstan/drivers"));
+    installed.filter(|path| path.is_dir()).unwrap_or_else(|| folder.to_owned())
+}

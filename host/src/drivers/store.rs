@@ -1,0 +1,111 @@
+//! Private copies of drivers' files, named by their content: what is loaded cannot be changed under us, and a new file is
+//! always a new path, without which the dynamic linker hands out the old code.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::error::{Failure, Stage};
+
+/// The folder `state_dir/drivers`.
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+fn refuse(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        Stage::Store,
+        format!("no private copy at {} ({error})", path.display()),
+        "a folder that only the daemon's user can enter, with room",
+        "correct daemon.state_dir, its owner or its free space",
+    )
+}
+
+impl Store {
+    pub fn open(state_dir: &Path) -> Result<Self, Failure> {
+        let folder = state_dir.join("drivers");
+        private_folder(&folder).map_err(|error| refuse(&folder, error))?;
+        Ok(Self { folder })
+    }
+
+    /// The copy of `bytes`. One that is there already is compared byte by byte and replaced when it differs.
+    pub fn keep(&self, sha256: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
+        let path = self.folder.join(format!("{sha256}.so"));
+        if is_copy(&path, bytes) {
+            return Ok(path);
+        }
+        replace(&path, bytes, 0o500).map_err(|error| refuse(&path, error))?;
+        Ok(path)
+    }
+
+    /// Where the outcome of a probe is kept.
+    pub fn probe_record(&self, sha256: &str) -> PathBuf {
+        self.folder.join(format!("{sha256}.probe.json"))
+    }
+}
+
+fn is_copy(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    metadata.is_file()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o7777 == 0o500
+        && metadata.len() == bytes.len() as u64
+        && fs::read(path).is_ok_and(|copy| copy == bytes)
+}
+
+/// Makes a folder (and its parents) that only we can enter, durably, or checks that it is one.
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for parent in missing.iter().filter_map(|folder| folder.parent()) {
+        File::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?.sync_all()?;
+    }
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{} is no folder of the daemon's user", path.display())));
+    }
+    if metadata.mode() & 0o7777 != 0o700 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Puts a file in place at once and durably: after a crash there is the old one or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
+    // A name that no key and no hash has; one left by a crash is overwritten when its number comes again.
+    let temporary = folder.join(format!(".new-{}-{number}", std::process::id()));
+    let written = write_new(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _the_first_error_counts = fs::remove_file(&temporary);
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Removes a file durably; a missing one is no error.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    }
+    let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
+    File::open(folder)?.sync_all()
+}
