@@ -1,8 +1,7 @@
 //! The worker service: takes Gearman messages and drives the appliance on this node.
 //!
 //! [`Controller::run`] turns one message into driver calls and one reply, as `docs/contract/worker-messages.md` says. The
-//! driver stands behind the [`Appliance`] trait, so the controller knows neither how drivers are loaded nor how messages come;
-//! [`Server`] ties it to the job servers.
+//! driver stands behind the [`Appliance`] trait: only `driver` knows how drivers are called, only `server` how messages come.
 
 mod appliance;
 mod archive;
