@@ -104,7 +104,8 @@ pub struct HostTable {
     pub context: *mut HostContext,
     /// A host service by name (`state.get`, `program.start`, ...); unknown ones answer a `not_supported` error.
     pub call: unsafe extern "C" fn(context: *mut HostContext, call_id: u64, method: Bytes, body: Bytes) -> Reply,
-    /// One log line. `fields` is a JSON object or empty.
+    /// One log line. `target` names a part of the driver, or is empty for the driver as a whole; `fields` is a JSON object or
+    /// empty.
     pub log: unsafe extern "C" fn(
         context: *mut HostContext,
         call_id: u64,
@@ -113,7 +114,8 @@ pub struct HostTable {
         message: Bytes,
         fields: Bytes,
     ),
-    /// 1 when the call was cancelled or its deadline has passed, else 0.
+    /// 1 when the call was cancelled, its deadline has passed, or no such call is out; else 0. Call id 0 asks about the
+    /// instance: 1 once its `open` has run out of time or the host is about to close it.
     pub cancelled: unsafe extern "C" fn(context: *mut HostContext, call_id: u64) -> u32,
 }
 

@@ -3,13 +3,13 @@
 
 use std::{
     any::Any,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Once},
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     CallContext, DriverError, Host,
@@ -168,12 +168,22 @@ unsafe extern "C" fn open<I: Interface>(host: *const HostTable, config: Bytes, i
         let host = Host::new(Arc::new(HostLink { table }));
         // SAFETY: the host lends the bytes for the call.
         let config = unsafe { config.as_slice() };
-        let config = serde_json::from_slice(config)
+        let config = read_config(config)
             .map_err(|error| DriverError::invalid_argument(format!("the configuration cannot be read: {error}")))?;
         let opened = Box::new(Opened { interface: I::open(config, host.clone())?, host });
         // SAFETY: not null, and the host lends the place for the call.
         unsafe { *instance = Box::into_raw(opened).cast() };
         Ok(Answer::Done(b"null".to_vec()))
+    })
+}
+
+/// An empty object is also how a driver without configuration (`()`) is opened.
+fn read_config<T: DeserializeOwned>(config: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(config).or_else(|error| match serde_json::from_slice(config) {
+        Ok(serde_json::Value::Object(object)) if object.is_empty() => {
+            serde_json::from_value(serde_json::Value::Null).map_err(|_| error)
+        }
+        _ => Err(error),
     })
 }
 
@@ -192,7 +202,7 @@ unsafe extern "C" fn invoke<I: Interface>(instance: *mut Instance, call_id: u64,
         let call = CallContext::new(
             call_id,
             Instant::now() + time,
-            request.request_id.to_owned(),
+            request.request_id.into_owned(),
             opened.host.in_call(call_id),
         );
         opened.interface.dispatch(&call, method, request.params)
@@ -230,19 +240,28 @@ fn null_instance() -> DriverError {
 
 thread_local! {
     static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+    static INSIDE_ENTRY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs an entry; a panic becomes an error that says where it was, and nothing unwinds out of the driver.
 fn guard(entry: impl FnOnce() -> Result<Answer, DriverError>) -> Reply {
     static HOOK: Once = Once::new();
-    // The library has a panic hook of its own. The default one writes to standard error, which belongs to the host.
+    // The library has a panic hook of its own. A panic in an entry goes to the host as an error, so it is not written to
+    // standard error as well; one in a thread of the driver's own, or in an author's test, has nowhere else to go.
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let outside = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !INSIDE_ENTRY.get() {
+                return outside(info);
+            }
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             PANIC_PLACE.with_borrow_mut(|kept| *kept = place);
         }));
     });
-    match catch_unwind(AssertUnwindSafe(entry)) {
+    let was_inside = INSIDE_ENTRY.replace(true);
+    let caught = catch_unwind(AssertUnwindSafe(entry));
+    INSIDE_ENTRY.set(was_inside);
+    match caught {
         Ok(Ok(Answer::Done(body))) => Reply::new(abi::STATUS_OK, body),
         Ok(Ok(Answer::Pending(pending))) => Reply::json(abi::STATUS_PENDING, &pending),
         Ok(Err(error)) => Reply::error(&error),

@@ -1,6 +1,7 @@
 //! One call: its envelope on the wire, its context in the driver, and its outcome.
 
 use std::{
+    borrow::Cow,
     fmt,
     time::{Duration, Instant},
 };
@@ -16,9 +17,9 @@ pub struct Request<'a> {
     /// Milliseconds left until the deadline when the host made the call.
     pub deadline_ms: u64,
     /// Id of the request that caused the call; the same in every log line about it.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub request_id: &'a str,
-    /// The method's parameters; `null` for a method without any.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub request_id: Cow<'a, str>,
+    /// The method's parameters; a method without any needs none, and none reads like `{}`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub params: Option<&'a RawValue>,
 }

@@ -32,9 +32,9 @@ pub trait Interface: Sized + Send + Sync + 'static {
     fn close(self);
 }
 
-/// Reads a method's parameters. Fields that the type does not know are ignored.
+/// Reads a method's parameters. Fields that the type does not know are ignored; no parameters are an empty object.
 pub fn parse<T: DeserializeOwned>(method: &str, params: Option<&RawValue>) -> Result<T, DriverError> {
-    let text = params.map_or("null", RawValue::get);
+    let text = params.map_or("{}", RawValue::get);
     serde_json::from_str(text)
         .map_err(|error| DriverError::invalid_argument(format!("the parameters of {method} cannot be read: {error}")))
 }

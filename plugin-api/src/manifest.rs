@@ -148,7 +148,7 @@ pub struct Manifest {
     /// What the host must serialise.
     #[serde(default = "serial_by_instance")]
     pub serial_by: SerialBy,
-    /// Dotted names of the secrets in the configuration.
+    /// Dotted names of the secrets in the configuration; `*` stands for every entry of a list and every free key of a table.
     #[serde(default)]
     pub secrets: Vec<String>,
     /// JSON Schema of the configuration; absent means that anything goes.

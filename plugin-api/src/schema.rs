@@ -100,6 +100,22 @@ impl Schema {
             Self::Text => out.raw("{\"type\":\"string\"}"),
         }
     }
+
+    const fn write_secrets<const N: usize>(&self, out: &mut Writer<N>, path: &Path<'_>, first: &mut bool) {
+        match self {
+            Self::Secret => {
+                out.raw(if *first { "\"" } else { ",\"" });
+                path.write(out);
+                out.raw("\"");
+                *first = false;
+            }
+            Self::Object(object) => object.write_secrets(out, Some(path), first),
+            Self::Array(each) | Self::Map(each) => {
+                each.write_secrets(out, &Path { parent: Some(path), name: "*" }, first);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Object {
@@ -136,7 +152,8 @@ impl Object {
         out.raw("],\"additionalProperties\":false}");
     }
 
-    /// Writes the dotted names of all secrets below this object as JSON strings separated by commas.
+    /// Writes the dotted names of all secrets below this object as JSON strings separated by commas; `*` stands for every
+    /// entry of a list and every key of a table with free keys.
     pub(crate) const fn write_secrets<const N: usize>(
         &self,
         out: &mut Writer<N>,
@@ -146,16 +163,7 @@ impl Object {
         let mut i = 0;
         while i < self.fields.len() {
             let path = Path { parent, name: self.fields[i].name };
-            match self.fields[i].schema {
-                Schema::Secret => {
-                    out.raw(if *first { "\"" } else { ",\"" });
-                    path.write(out);
-                    out.raw("\"");
-                    *first = false;
-                }
-                Schema::Object(object) => object.write_secrets(out, Some(&path), first),
-                _ => {}
-            }
+            self.fields[i].schema.write_secrets(out, &path, first);
             i += 1;
         }
     }

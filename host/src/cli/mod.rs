@@ -1,1 +1,121 @@
 //! The commands of the one binary.
+
+mod client;
+mod config;
+mod driver;
+mod exit;
+mod job;
+mod output;
+mod serve;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use exit::{Failure, Outcome};
+use output::Output;
+
+/// Capstan hosts drivers: shared libraries behind load balancers, clouds, API servers and databases.
+#[derive(Debug, Parser)]
+#[command(name = "capstan", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 the operation failed, 64 usage or configuration, \
+69 daemon or driver not available, 70 a bug.\n\nA first look: `capstan config check`, `capstan serve`, `capstan driver list`.")]
+struct Arguments {
+    /// Configuration file; the files of conf.d beside it are read as well
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/capstan/capstan.toml")]
+    config: PathBuf,
+    /// Form of the result
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: Output,
+    /// The daemon's Unix socket, if it is not the one of the configuration
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    socket: Option<PathBuf>,
+    /// Talk to a daemon over http://HOST:PORT instead of its socket
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the roles that daemon.roles switches on
+    Serve,
+    /// Run the worker alone: take Gearman messages and drive the appliance on this node
+    Worker {
+        /// Name under known_drivers.load_balancer, instead of worker.driver
+        #[arg(long, value_name = "NAME")]
+        driver: Option<String>,
+    },
+    /// What is loaded, what a driver file says of itself, whether it would load
+    #[command(subcommand)]
+    Driver(driver::Command),
+    /// Check, show or translate a configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Send a message to a worker
+    #[command(subcommand)]
+    Job(job::Command),
+    /// Print a completion script: `capstan completions bash > /etc/bash_completion.d/capstan`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Load one driver file and report on it; run by the daemon in a child of its own
+    #[command(name = "__probe-driver", hide = true)]
+    ProbeDriver {
+        /// The file
+        path: PathBuf,
+    },
+}
+
+/// Where the daemon and its configuration are.
+#[derive(Debug)]
+struct Place {
+    config: PathBuf,
+    socket: Option<PathBuf>,
+    url: Option<String>,
+    output: Output,
+}
+
+/// Runs the command line and says how the process shall end.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked =
+                matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+            let _stream_may_be_closed = error.print();
+            return if asked { ExitCode::SUCCESS } else { Failure::Usage(String::new()).code() };
+        }
+    };
+    match run(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            let _stream_may_be_closed = writeln!(io::stderr(), "capstan: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { config, output, socket, url, command } = arguments;
+    let place = Place { config, socket, url, output };
+    let outcome: Outcome = match command {
+        Command::Serve => serve::serve(&place),
+        Command::Worker { driver } => serve::worker(&place, driver),
+        Command::Driver(command) => driver::run(&place, command),
+        Command::Config(command) => config::run(&place, command),
+        Command::Job(command) => job::run(&place, command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "capstan", &mut io::stdout());
+            Ok(())
+        }
+        Command::ProbeDriver { path } => return Ok(crate::drivers::probe_main(&path)),
+    };
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -1,1 +1,36 @@
-//! The configuration file: reading, validation, secrets.
+//! The configuration: one TOML file, the files of `conf.d` beside it, the environment and the command line, read into typed
+//! sections.
+//!
+//! Reading never stops at the first fault: every fault of every file is collected with its file and line, so that one run of
+//! `capstan config check` tells all that is wrong. Nothing here imports another room of the host.
+//!
+//! A new section is one file under `sections/`, a field of [`Config`] and the line that reads it.
+
+mod checks;
+mod environment;
+mod fault;
+pub mod import;
+mod instance;
+mod load;
+mod origin;
+mod read;
+mod secret;
+mod sections;
+mod show;
+
+pub use checks::{DriverSchemas, SchemaFault};
+pub use environment::{Environment, ProcessEnvironment};
+pub use fault::{Fault, Faults, Warning};
+pub use instance::InstanceConfig;
+pub use load::{Loaded, Loader, load};
+pub use origin::Origin;
+pub use read::Effective;
+pub use secret::Secret;
+pub use sections::{
+    CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint, Gearman, Http,
+    Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles, Worker,
+    WorkerProtocol,
+};
+pub use show::{show_json, show_text};
+
+pub use load::reference;

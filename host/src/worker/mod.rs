@@ -1,1 +1,23 @@
 //! The worker service: takes Gearman messages and drives the appliance on this node.
+//!
+//! [`Controller::run`] turns one message into driver calls and one reply, as `docs/contract/worker-messages.md` says. The
+//! driver stands behind the [`Appliance`] trait, so this room knows neither how drivers are loaded nor how messages come.
+
+mod appliance;
+mod archive;
+mod change;
+mod controller;
+mod diagnostics;
+mod fields;
+mod flat;
+mod listeners;
+mod members;
+mod message;
+mod outcome;
+mod reply;
+mod settings;
+mod update;
+
+pub use appliance::{Answer, Appliance, Call};
+pub use controller::{Controller, Job, Verdict};
+pub use settings::{MessageForm, Peer, Settings};

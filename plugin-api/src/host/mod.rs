@@ -71,15 +71,27 @@ impl Host {
             .map_err(|error| DriverError::internal(format!("the host's answer to {service} cannot be read: {error}")))
     }
 
-    /// One log line.
+    /// One log line of the driver as a whole.
     pub fn log(&self, level: LogLevel, message: &str) {
-        self.link.log(self.call_id, level, env!("CARGO_PKG_NAME"), message, b"");
+        self.link.log(self.call_id, level, "", message, b"");
     }
 
-    /// One log line with fields.
-    pub fn log_with(&self, level: LogLevel, message: &str, fields: &serde_json::Map<String, serde_json::Value>) {
+    /// One log line with fields, about a part of the driver (`target`, empty for the driver as a whole).
+    pub fn log_with(
+        &self,
+        level: LogLevel,
+        target: &str,
+        message: &str,
+        fields: &serde_json::Map<String, serde_json::Value>,
+    ) {
         let fields = serde_json::to_vec(fields).unwrap_or_default();
-        self.link.log(self.call_id, level, env!("CARGO_PKG_NAME"), message, &fields);
+        self.link.log(self.call_id, level, target, message, &fields);
+    }
+
+    /// True once the host wants the instance to end: its `open` has run out of time, or `close` is about to come. A thread
+    /// of the driver's own asks between two steps, so that `close` need not wait for it.
+    pub fn ending(&self) -> bool {
+        self.link.cancelled(0)
     }
 
     /// A secret that the configuration names by reference and that may change while the instance is open.

@@ -51,6 +51,11 @@ impl<D: LoadBalancerDriver> Adapter<D> {
     }
 
     fn queue(&self, call: &CallContext, request: &ApplyRequest) -> Result<Vec<LoadBalancerResult>, DriverError> {
+        // What the calls cannot say is known before the driver hears of anything.
+        let foreseen = foresee(request);
+        if is_refused(&foreseen, request.skip_refused_members) {
+            return Ok(foreseen);
+        }
         optional(self.driver.init(call))?;
         let mut results = Vec::with_capacity(request.load_balancers.len());
         for (index, load_balancer) in request.load_balancers.iter().enumerate() {
@@ -61,9 +66,19 @@ impl<D: LoadBalancerDriver> Adapter<D> {
             {
                 result.error = Some(error);
             }
-            let stop = result.error.is_some() || (!result.members.is_empty() && !request.skip_refused_members);
             results.push(result);
-            if stop {
+            if is_refused(&results, request.skip_refused_members) {
+                results.extend(request.load_balancers[index + 1..].iter().map(|rest| LoadBalancerResult {
+                    id: rest.id.clone(),
+                    error: Some(DriverError::new(
+                        ErrorCode::CANCELLED,
+                        format!(
+                            "not tried, because load balancer {} was refused; nothing was changed",
+                            load_balancer.id
+                        ),
+                    )),
+                    ..Default::default()
+                }));
                 break;
             }
         }
@@ -78,22 +93,14 @@ impl<D: LoadBalancerDriver> Adapter<D> {
         skip_refused: bool,
         refused: &mut Vec<MemberError>,
     ) -> Result<(), DriverError> {
-        let Shape { protocol, port, client_ms, pool } = Shape::of(load_balancer)?;
+        let Shape { protocol, port, client_ms, pool, algorithm } = Shape::of(load_balancer)?;
         if first {
             self.driver.set_protocol(call, &protocol, port)?;
         } else {
             self.driver.add_protocol(call, &protocol, port)?;
         }
-        let algorithm = match pool.algorithm.as_str() {
-            algorithm::ROUND_ROBIN => Algorithm::RoundRobin,
-            algorithm::LEAST_CONNECTIONS => Algorithm::LeastConnections,
-            other => return Err(DriverError::not_supported(format_args!("algorithm {other:?}"))),
-        };
         self.driver.set_algorithm(call, &protocol, algorithm)?;
         if let Some(monitor) = &pool.monitor {
-            if monitor.rise != monitor.fall {
-                return Err(DriverError::not_supported("a monitor whose rise and fall differ"));
-            }
             let settings = MonitorSettings {
                 kind: monitor.kind.to_lowercase(),
                 delay_s: monitor.delay_s,
@@ -127,10 +134,9 @@ impl<D: LoadBalancerDriver> Adapter<D> {
     }
 
     fn queue_member(&self, call: &CallContext, protocol: &str, member: &Member) -> Result<(), DriverError> {
-        match member.state {
-            MemberState::Enabled => {}
-            MemberState::Disabled => return Ok(()),
-            MemberState::Drain => return Err(DriverError::not_supported("draining a member")),
+        expressible(member)?;
+        if member.state == MemberState::Disabled {
+            return Ok(());
         }
         self.driver.add_server(
             call,
@@ -154,10 +160,15 @@ impl<D: LoadBalancerDriver> Adapter<D> {
     ) -> Result<Outcome<Applied>, DriverError> {
         let _one_at_a_time = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = self.last_change()?;
-        if target.load_balancer.is_some() && last.load_balancers.len() > 1 {
-            return Err(DriverError::not_supported("one load balancer of a device that carries several"));
-        }
         refuse_older(last.generation, target.generation)?;
+        if let Some(id) = &target.load_balancer {
+            if !last.load_balancers.contains(id) {
+                return Err(DriverError::not_found(format!("the device has no load balancer {id:?}")));
+            }
+            if last.load_balancers.len() > 1 {
+                return Err(DriverError::not_supported("one load balancer of a device that carries several"));
+            }
+        }
         act(&self.driver, call)?;
         let load_balancers =
             last.load_balancers.iter().map(|id| LoadBalancerResult { id: id.clone(), ..Default::default() }).collect();
@@ -174,6 +185,7 @@ struct Shape<'a> {
     port: Option<u16>,
     client_ms: Option<u32>,
     pool: &'a Pool,
+    algorithm: Algorithm,
 }
 
 impl<'a> Shape<'a> {
@@ -200,18 +212,70 @@ impl<'a> Shape<'a> {
         if pool.persistence.is_some() {
             return refuse("persistence other than the protocol's default");
         }
+        if pool.monitor.as_ref().is_some_and(|monitor| monitor.rise != monitor.fall) {
+            return refuse("a monitor whose rise and fall differ");
+        }
+        let algorithm = match pool.algorithm.as_str() {
+            algorithm::ROUND_ROBIN => Algorithm::RoundRobin,
+            algorithm::LEAST_CONNECTIONS => Algorithm::LeastConnections,
+            other => return Err(DriverError::not_supported(format_args!("algorithm {other:?}"))),
+        };
         Ok(Self {
             protocol: listener.protocol.to_lowercase(),
             port: listener.port,
             client_ms: listener.client_timeout_ms,
             pool,
+            algorithm,
         })
+    }
+}
+
+/// What queued calls cannot say of a request, without asking the driver. The calls name a load balancer by its protocol alone,
+/// so a device carries one of each.
+fn foresee(request: &ApplyRequest) -> Vec<LoadBalancerResult> {
+    let mut protocols = Vec::with_capacity(request.load_balancers.len());
+    let result = |one: &LoadBalancer| {
+        let error = match Shape::of(one) {
+            Ok(shape) if protocols.contains(&shape.protocol) => {
+                Some(DriverError::not_supported(format_args!("two load balancers of protocol {}", shape.protocol)))
+            }
+            Ok(shape) => {
+                protocols.push(shape.protocol);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        let members =
+            one.pools.iter().flat_map(|pool| &pool.members).filter_map(|member| {
+                expressible(member).err().map(|error| MemberError { id: member.id.clone(), error })
+            });
+        LoadBalancerResult { id: one.id.clone(), error, members: members.collect() }
+    };
+    request.load_balancers.iter().map(result).collect()
+}
+
+fn is_refused(results: &[LoadBalancerResult], skip_refused_members: bool) -> bool {
+    results.iter().any(|result| result.error.is_some() || (!result.members.is_empty() && !skip_refused_members))
+}
+
+fn expressible(member: &Member) -> Result<(), DriverError> {
+    match member.state {
+        MemberState::Enabled | MemberState::Disabled => Ok(()),
+        MemberState::Drain => Err(DriverError::not_supported("draining a member")),
     }
 }
 
 fn optional(result: Result<(), DriverError>) -> Result<(), DriverError> {
     match result {
         Err(error) if error.code == ErrorCode::NOT_SUPPORTED => Ok(()),
+        other => other,
+    }
+}
+
+/// Deleting what is not there is no error.
+fn gone(result: Result<(), DriverError>) -> Result<(), DriverError> {
+    match result {
+        Err(error) if error.code == ErrorCode::NOT_FOUND => Ok(()),
         other => other,
     }
 }
@@ -238,14 +302,16 @@ impl<D: LoadBalancerDriver> DeclarativeLoadBalancer for Adapter<D> {
         let _one_at_a_time = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         refuse_older(self.last_change()?.generation, request.generation)?;
         let load_balancers = self.queue(call, request)?;
-        let refused = load_balancers
-            .iter()
-            .any(|result| result.error.is_some() || (!result.members.is_empty() && !request.skip_refused_members));
-        if refused {
+        if is_refused(&load_balancers, request.skip_refused_members) {
             return Ok(Outcome::Done(Applied { load_balancers, method: "refused".into() }));
         }
         call.check()?;
-        self.driver.create(call)?;
+        if load_balancers.is_empty() {
+            // `create` with an empty queue has no meaning in the seed; a device without load balancers is a deleted one.
+            gone(self.driver.delete(call))?;
+        } else {
+            self.driver.create(call)?;
+        }
         self.remember(&LastChange {
             generation: request.generation,
             load_balancers: request.load_balancers.iter().map(|one| one.id.clone()).collect(),
@@ -272,16 +338,16 @@ impl<D: LoadBalancerDriver> DeclarativeLoadBalancer for Adapter<D> {
     }
 
     fn delete(&self, call: &CallContext, target: &Target) -> Result<Outcome<Applied>, DriverError> {
-        self.at_once(call, target, D::delete, |last| last.load_balancers.clear())
+        let known = self.last_change()?;
+        if target.load_balancer.as_ref().is_some_and(|id| !known.load_balancers.contains(id)) {
+            refuse_older(known.generation, target.generation)?;
+            return Ok(Outcome::Done(Applied { load_balancers: Vec::new(), method: "unchanged".into() }));
+        }
+        self.at_once(call, target, |driver, call| gone(driver.delete(call)), |last| last.load_balancers.clear())
     }
 
     fn validate(&self, _call: &CallContext, request: &ApplyRequest) -> Result<Validation, DriverError> {
-        let load_balancers = request
-            .load_balancers
-            .iter()
-            .map(|one| LoadBalancerResult { id: one.id.clone(), error: Shape::of(one).err(), members: Vec::new() })
-            .collect();
-        Ok(Validation { load_balancers })
+        Ok(Validation { load_balancers: foresee(request) })
     }
 
     fn status(&self, call: &CallContext, _target: &Target) -> Result<Status, DriverError> {

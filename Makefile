@@ -1,0 +1,76 @@
+# Everything that is done with this repository is done from here; `make help` lists it.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+# Of `make demo`: embedded or gearmand.
+JOB_SERVER ?= embedded
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+DRIVERS := cloud_dummy load_balancer_haproxy load_balancer_noop
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+LIB := $(DESTDIR)$(PREFIX)/lib/capstan/drivers
+UNIT := $(DESTDIR)/lib/systemd/system
+ETC := $(DESTDIR)/etc/capstan
+
+.PHONY: help setup build demo test test-long bench lint fmt fuzz release install uninstall
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+setup: ## Install what demo and tests need from Debian (starts no service)
+	@./.ci/setup
+
+build: ## Build the daemon, the drivers and the suites (one profile for demo and tests)
+	$(CARGO) build --locked --workspace --all-targets
+
+demo: setup ## The main job, end to end; JOB_SERVER=gearmand takes a real job server
+	$(CARGO) build --locked --workspace
+	$(CARGO) run --locked --quiet -p capstan-tests --bin demo -- --job-server $(JOB_SERVER)
+
+test: setup build ## Every suite
+	$(CARGO) test --locked --workspace
+
+test-long: setup build ## Long runs: the whole crash matrix, soak, fuzzing; results go to docs/RELIABILITY.md
+	CAPSTAN_LONG=1 $(CARGO) test --locked --workspace -- --nocapture
+	$(MAKE) fuzz
+
+bench: setup ## Measure beside the rivals; results go to docs/PERFORMANCE.md
+	$(CARGO) build --locked --release --workspace
+	$(CARGO) bench --locked -p capstan-tests
+
+lint: ## Format, clippy, documentation, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --log-level error check bans licenses sources
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+fuzz: ## Fuzz what parses bytes from outside (needs cargo-fuzz); FUZZ_SECONDS each, default 600
+	./tests/fuzz/run $(or $(FUZZ_SECONDS),600)
+
+release: ## Optimised build of daemon and drivers
+	$(CARGO) build --locked --release --workspace
+
+install: release ## Install below PREFIX (and DESTDIR): binary, drivers, unit, /etc/capstan/capstan.toml
+	install -D -m 755 $(TARGET_DIR)/release/capstan $(BIN)/capstan
+	install -d -m 755 $(LIB)
+	for driver in $(DRIVERS); do install -m 644 $(TARGET_DIR)/release/libcapstan_$$driver.so $(LIB)/; done
+	install -d -m 755 $(UNIT)
+	sed 's|@PREFIX@|$(PREFIX)|g' config/capstan.service > $(UNIT)/capstan.service
+	chmod 644 $(UNIT)/capstan.service
+	install -d -m 755 $(ETC) $(ETC)/conf.d
+	@if [ -e $(ETC)/capstan.toml ]; then \
+		install -m 640 config/capstan.toml $(ETC)/capstan.toml.new; \
+		echo "kept $(ETC)/capstan.toml; the shipped one is capstan.toml.new beside it"; \
+	else install -m 640 config/capstan.toml $(ETC)/capstan.toml; fi
+
+uninstall: ## Remove what install placed; configuration and state stay
+	rm -f $(BIN)/capstan $(UNIT)/capstan.service $(ETC)/capstan.toml.new
+	for driver in $(DRIVERS); do rm -f $(LIB)/libcapstan_$$driver.so; done
+	-rmdir $(LIB) $(DESTDIR)$(PREFIX)/lib/capstan 2>/dev/null
+	@echo "$(ETC) and /var/lib/capstan are kept"

@@ -1,0 +1,70 @@
+//! What a command prints: a table for people, JSON for programs.
+#![allow(clippy::print_stdout, reason = "the one place that writes a command's result")]
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// Form of the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+/// Prints text as it is, with a line end.
+pub fn line(text: &str) {
+    println!("{text}");
+}
+
+/// Says something beside the result, on standard error.
+pub fn note(text: &str) {
+    let _stream_may_be_closed = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints JSON over several lines.
+pub fn json(value: &Value) {
+    println!("{value:#}");
+}
+
+/// Prints rows under headings; the columns are as wide as they need to be, so that `awk` can read them as well.
+pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(headings);
+    for row in rows {
+        table.add_row(row);
+    }
+    for line in table.lines() {
+        println!("{}", line.trim());
+    }
+}
+
+/// Seconds as people read them.
+pub fn seconds(value: f64) -> String {
+    if value <= 0.0 {
+        "-".to_owned()
+    } else if value < 1e-3 {
+        format!("{:.0} us", value * 1e6)
+    } else if value < 1.0 {
+        format!("{:.1} ms", value * 1e3)
+    } else {
+        format!("{value:.1} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_readable_at_every_size() {
+        for (value, text) in [(0.0, "-"), (4.7e-6, "5 us"), (0.0123, "12.3 ms"), (2.5, "2.5 s")] {
+            assert_eq!(seconds(value), text);
+        }
+    }
+}

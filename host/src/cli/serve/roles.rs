@@ -1,0 +1,94 @@
+//! The services that a daemon can run, each put together from the rooms below it.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::settings;
+use crate::{
+    cli::exit::Failure,
+    config::Config,
+    drivers::{DriverState, Kind, Registry},
+    http::Readiness,
+    jobs::{self, WorkerState},
+    telemetry::Figures,
+    worker::{Controller, DriverAppliance, Server},
+};
+
+/// Starts the embedded job server where the configuration asks for one.
+pub async fn job_server(config: &Config, end: watch::Receiver<bool>) -> Result<Option<JoinHandle<()>>, Failure> {
+    if !config.gearman.is_embedded() {
+        return Ok(None);
+    }
+    let server = jobs::Server::bind(config.gearman.embedded_listen, settings::job_server(&config.gearman))
+        .await
+        .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    Ok(Some(tokio::spawn(server.run(end))))
+}
+
+/// A worker that runs.
+pub struct Worker {
+    task: JoinHandle<()>,
+    state: watch::Receiver<WorkerState>,
+}
+
+impl Worker {
+    /// Waits until a job server has taken the registration.
+    pub async fn connected(&mut self) {
+        // An error means that the worker ended, which is as far as waiting goes.
+        let _ended = self.state.wait_for(|state| !state.connected.is_empty()).await;
+    }
+
+    /// Waits until the message at hand is answered and the worker has ended.
+    pub async fn ended(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the worker ended badly");
+        }
+    }
+}
+
+/// Starts the worker. It needs its driver.
+pub fn worker(
+    config: &Config,
+    registry: &Registry,
+    readiness: &Readiness,
+    figures: &Figures,
+    end: watch::Receiver<bool>,
+) -> Result<Worker, Failure> {
+    let name = config.worker.driver.clone();
+    let handle = registry
+        .handle(Kind::LoadBalancer, &name)
+        .map_err(|error| Failure::Unavailable(format!("worker.driver: {error}")))?;
+    let controller = Controller::new(Arc::new(DriverAppliance::new(handle)), settings::controller(config));
+    let jobs = jobs::Worker::new(
+        &settings::endpoints(&config.gearman),
+        &settings::transport(&config.gearman)?,
+        settings::worker_options(config),
+    )
+    .map_err(|error| Failure::Usage(error.to_string()))?;
+    let server = Server::new(jobs, controller, figures.clone());
+
+    let state = server.state();
+    let seen = state.clone();
+    readiness.add(
+        "worker",
+        Arc::new(move || {
+            let state = seen.borrow();
+            match (&state.connected.is_empty(), &state.last_error) {
+                (false, _) => Ok(()),
+                (true, Some(error)) => Err(format!("no job server has the worker's registration: {error}")),
+                (true, None) => Err("no job server has the worker's registration yet".to_owned()),
+            }
+        }),
+    );
+    let registry = registry.clone();
+    readiness.add(
+        format!("driver load_balancer.{name}"),
+        Arc::new(move || match registry.info(Kind::LoadBalancer, &name) {
+            Some(driver) if driver.state == DriverState::Ready => Ok(()),
+            Some(driver) => Err(driver.last_error.unwrap_or_else(|| format!("{:?}", driver.state).to_lowercase())),
+            None => Err("not loaded".to_owned()),
+        }),
+    );
+    Ok(Worker { task: tokio::spawn(server.main(end)), state })
+}

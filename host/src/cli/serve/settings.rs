@@ -1,0 +1,156 @@
+//! From the configuration to what each room is told.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    cli::exit::Failure,
+    config::{Config, DriverProgram, Drivers, Gearman, Isolation, KnownDriver, WorkerProtocol},
+    drivers::{self, DriverEntry, Settings},
+    jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
+    worker,
+};
+
+/// The folder of libraries that are named without one.
+fn driver_directory(drivers: &Drivers) -> PathBuf {
+    drivers.directory.clone().unwrap_or_else(|| {
+        drivers::default_directory(&env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/capstan")))
+    })
+}
+
+/// The file of a driver; none for one that is a command.
+pub fn library(drivers: &Drivers, driver: &KnownDriver) -> Option<PathBuf> {
+    match &driver.program {
+        DriverProgram::Library(path) => Some(driver_directory(drivers).join(path)),
+        DriverProgram::Command(_) => None,
+    }
+}
+
+/// What the registry is told of the drivers that `wanted` picks.
+pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -> Result<Settings, Failure> {
+    let mut settings = Settings::new(&config.daemon.state_dir, driver_directory(&config.drivers));
+    settings.trust_own_files = config.drivers.trust_own_files;
+    settings.call_timeout = config.drivers.call_timeout;
+    for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
+        settings.drivers.push(entry(driver)?);
+    }
+    Ok(settings)
+}
+
+fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
+    let DriverProgram::Library(library) = &driver.program else {
+        return Err(Failure::Usage(format!(
+            "{}: a command runs as a process of its own, and this version runs drivers in-process only; name a library",
+            driver.key()
+        )));
+    };
+    let mut entry = DriverEntry::new(driver.kind, &driver.name, library);
+    entry.isolation = driver.isolation;
+    entry.max_concurrency = driver.max_concurrency;
+    entry.max_queue = driver.max_queue;
+    entry.call_timeout = Some(driver.call_timeout);
+    entry.required = driver.required;
+    entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
+    entry.config = driver.config.expose().clone();
+    entry.secrets = secrets(driver);
+    Ok(entry)
+}
+
+/// The secrets of a driver's section by their dotted names, for `secret.get`.
+fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret> {
+    let config = driver.config.expose();
+    driver
+        .config
+        .secret_pointers()
+        .iter()
+        .filter_map(|pointer| {
+            let value = config.pointer(pointer)?.as_str()?;
+            let name = pointer.trim_start_matches('/').replace('/', ".");
+            Some((name, capstan_plugin_api::Secret::new(value)))
+        })
+        .collect()
+}
+
+/// Settings for one file that no configuration names: state in a folder of its own, own files trusted.
+pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
+    let config = serde_json::from_str(driver_config)
+        .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
+    let path = path
+        .canonicalize()
+        .map_err(|error| Failure::Failed(format!("{} cannot be opened: {error}", path.display())))?;
+    let manifest = drivers::inspect(&path).map_err(|error| Failure::Failed(error.to_string()))?.manifest;
+    let kind = manifest.kind.parse().map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let mut settings = Settings::new(state_dir, path.parent().unwrap_or(Path::new("/")));
+    settings.trust_own_files = true;
+    let mut entry = DriverEntry::new(kind, manifest.name, &path);
+    entry.isolation = Isolation::InProcess;
+    entry.config = config;
+    settings.drivers.push(entry);
+    Ok(settings)
+}
+
+/// The job servers, the embedded one by its address.
+pub fn endpoints(gearman: &Gearman) -> Vec<Endpoint> {
+    gearman.endpoints().into_iter().map(|endpoint| Endpoint::new(endpoint.host, endpoint.port)).collect()
+}
+
+fn tls_files(files: &crate::config::TlsFiles) -> TlsFiles {
+    let identity = TlsIdentity { certificate: files.cert.clone(), key: files.key.clone() };
+    TlsFiles { ca: files.ca.clone(), identity: Some(identity) }
+}
+
+/// How the job servers are reached.
+pub fn transport(gearman: &Gearman) -> Result<Transport, Failure> {
+    let transport = match &gearman.tls {
+        Some(files) => Transport::tls(&tls_files(files)).map_err(|error| Failure::Usage(error.to_string()))?,
+        None => Transport::plain(),
+    };
+    if !gearman.keepalive {
+        return Ok(transport);
+    }
+    let keepalive = Keepalive { idle: gearman.keepidle, interval: gearman.keepintvl, count: gearman.keepcnt };
+    Ok(transport.with_keepalive(keepalive))
+}
+
+/// The embedded job server.
+pub fn job_server(gearman: &Gearman) -> ServerOptions {
+    ServerOptions {
+        tls: gearman.embedded_tls.as_ref().map(tls_files),
+        access: Access { administrators: gearman.embedded_admins.clone(), rules: Vec::new() },
+        max_connections: gearman.limits.max_connections,
+        max_packet: gearman.limits.max_packet_bytes,
+        max_queue: gearman.limits.max_queued_jobs,
+        ..ServerOptions::default()
+    }
+}
+
+/// The worker's side of the job servers.
+pub fn worker_options(config: &Config) -> WorkerOptions {
+    WorkerOptions {
+        max_payload: config.worker.max_message_bytes,
+        reconnect_sleep: config.gearman.reconnect_sleep,
+        ..WorkerOptions::new(&config.worker.function, &config.worker.function)
+    }
+}
+
+/// What the worker's controller is told.
+pub fn controller(config: &Config) -> worker::Settings {
+    let peer = |endpoint: crate::config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
+    worker::Settings {
+        form: match config.worker.protocol {
+            WorkerProtocol::Libra => worker::MessageForm::Libra,
+            WorkerProtocol::Seed => worker::MessageForm::Seed,
+        },
+        job_servers: config.gearman.endpoints().into_iter().map(peer).collect(),
+        diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(peer).collect(),
+        diagnostics_timeout: config.worker.diagnostics_timeout,
+        call_timeout: config.drivers.call_timeout,
+        max_message_bytes: config.worker.max_message_bytes,
+        max_depth: config.worker.max_depth,
+        ..worker::Settings::new(&config.worker.device)
+    }
+}

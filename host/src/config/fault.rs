@@ -1,0 +1,78 @@
+//! Faults and warnings in the operator's words.
+
+use std::{error::Error, fmt};
+
+use super::Origin;
+
+/// One thing that is wrong with the configuration. A fault never carries the value of a secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Where it stands; [`Origin::Default`] when a value that is needed stands nowhere.
+    pub origin: Origin,
+    /// The dotted key, such as `http.listen`; empty when the file as a whole is meant.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What was expected in its place.
+    pub expected: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(out, "{}: ", self.key)?;
+        }
+        write!(out, "found {}; expected {}; {}", self.found, self.expected, self.remedy)
+    }
+}
+
+/// Every fault of one reading, in the order of files and lines. Prints one line for each and the count at the end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    pub(super) fn new(mut faults: Vec<Fault>) -> Self {
+        faults.sort_by(|a, b| a.origin.rank().cmp(&b.origin.rank()));
+        Self(faults)
+    }
+
+    /// The faults, in the order in which they print.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Fault] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.0 {
+            writeln!(out, "{fault}")?;
+        }
+        match self.0.len() {
+            1 => out.write_str("1 fault in the configuration"),
+            count => write!(out, "{count} faults in the configuration"),
+        }
+    }
+}
+
+impl Error for Faults {}
+
+/// Something the operator should look at that does not keep the daemon from starting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warning {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The dotted key.
+    pub key: String,
+    /// What was found and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}: {}", self.origin, self.key, self.text)
+    }
+}

@@ -1,0 +1,7 @@
+//! Old configurations in our form.
+
+mod ini;
+mod options;
+mod translate;
+
+pub use translate::{Imported, libra_ini};

@@ -1,0 +1,144 @@
+//! Reading it all: files, environment, command line; then the checks.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
+    read::{self, Session, Table},
+};
+
+/// A configuration without faults, and what is known about it.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+    /// What the operator should look at.
+    pub warnings: Vec<Warning>,
+    effective: Vec<Effective>,
+    secrets: BTreeSet<String>,
+}
+
+impl Loaded {
+    /// Every value in force and where it comes from, section by section. No secret is among them.
+    #[must_use]
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// Where the value of a dotted key comes from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.effective.iter().find(|value| value.key == key).map(|value| &value.origin)
+    }
+
+    /// The secrets that were resolved, for the log to blot out.
+    #[must_use]
+    pub fn secret_values(&self) -> Vec<Secret> {
+        self.secrets.iter().cloned().map(Secret::new).collect()
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("files", &self.files)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a configuration, with what a command adds to it.
+#[derive(Clone)]
+pub struct Loader<'a> {
+    file: Option<PathBuf>,
+    environment: &'a dyn Environment,
+    options: Vec<(String, String, String)>,
+    schemas: Option<&'a dyn DriverSchemas>,
+}
+
+impl<'a> Loader<'a> {
+    /// Defaults, environment and options; no file.
+    #[must_use]
+    pub fn new(environment: &'a dyn Environment) -> Self {
+        Self { file: None, environment, options: Vec::new(), schemas: None }
+    }
+
+    /// Reads this file, and `conf.d/*.toml` in its folder.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Lays an option of the command line over file and environment. `value` is TOML when it parses as such, else text;
+    /// `option` is how the operator knows it: `set("worker.driver", "noop", "--driver")`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str, option: &str) -> Self {
+        self.options.push((key.to_owned(), value.to_owned(), option.to_owned()));
+        self
+    }
+
+    /// Has the drivers' configurations held against their schemas.
+    #[must_use]
+    pub fn schemas(mut self, schemas: &'a dyn DriverSchemas) -> Self {
+        self.schemas = Some(schemas);
+        self
+    }
+
+    /// Reads and checks. Reads files, starts nothing.
+    ///
+    /// # Errors
+    /// Every fault of every source at once.
+    pub fn load(&self) -> Result<Loaded, Faults> {
+        let mut session = Session::new(self.environment);
+        let (mut tree, files) = match &self.file {
+            Some(path) => read::gather(path, &mut session.faults),
+            None => (Table::new(), Vec::new()),
+        };
+        read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
+        let config = session.table(tree, "", Origin::Default, Config::read);
+        checks::across(&config, &mut session);
+        if let Some(schemas) = self.schemas {
+            checks::schemas(&config, schemas, &mut session);
+        }
+        let Session { faults, warnings, effective, secrets, .. } = session;
+        if faults.is_empty() {
+            Ok(Loaded { config, files, warnings, effective, secrets })
+        } else {
+            Err(Faults::new(faults))
+        }
+    }
+}
+
+impl fmt::Debug for Loader<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Loader").field("file", &self.file).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Reads the file at `path`, `conf.d/*.toml` beside it and the overrides of the environment.
+///
+/// # Errors
+/// Every fault of every source at once.
+pub fn load(path: &Path, environment: &dyn Environment) -> Result<Loaded, Faults> {
+    Loader::new(environment).file(path).load()
+}
+
+/// Every key there is, with its default. `name` stands for a name that the operator chooses, `load_balancer` for any kind.
+#[must_use]
+pub fn reference() -> Vec<Effective> {
+    let environment = std::collections::BTreeMap::new();
+    let mut session = Session::new(&environment);
+    // Tables that exist only by name have to be there for their keys to be read.
+    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[cloud_farm.name]\n";
+    let tree = read::parse(Path::new("reference"), named, &mut session.faults);
+    let _config = session.table(tree, "", Origin::Default, Config::read);
+    session.effective.into_iter().map(|value| Effective { origin: Origin::Default, ..value }).collect()
+}

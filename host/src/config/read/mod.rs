@@ -1,0 +1,16 @@
+//! From text to typed values: the tree of all sources with the place of each value, and the reader that takes it apart.
+
+mod environment;
+mod field;
+mod nearest;
+mod reader;
+mod sources;
+mod tree;
+
+pub(super) use environment::apply;
+pub(super) use field::{Field, Refusal, Shown, choices};
+pub(super) use nearest::nearest;
+pub use reader::Effective;
+pub(super) use reader::{Session, TableReader};
+pub(super) use sources::{gather, parse};
+pub(super) use tree::{Node, Table, Value};

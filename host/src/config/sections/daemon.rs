@@ -1,0 +1,34 @@
+//! `[daemon]`: what runs and where its files are.
+
+use std::path::PathBuf;
+
+use crate::config::read::{TableReader, choices};
+
+choices! {
+    /// A service that `capstan serve` can run.
+    Role {
+        /// Takes Gearman messages and drives the appliance on this node.
+        Worker = "worker",
+    }
+}
+
+/// `[daemon]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Daemon {
+    /// The services that `capstan serve` runs.
+    pub roles: Vec<Role>,
+    /// What survives a restart: the store, copies of drivers, their state.
+    pub state_dir: PathBuf,
+    /// Sockets and what else lasts as long as the machine is up.
+    pub run_dir: PathBuf,
+}
+
+impl Daemon {
+    pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
+        Self {
+            roles: table.get("roles", Vec::new()),
+            state_dir: table.get("state_dir", PathBuf::from("/var/lib/capstan")),
+            run_dir: table.get("run_dir", PathBuf::from("/run/capstan")),
+        }
+    }
+}

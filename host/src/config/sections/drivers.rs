@@ -1,0 +1,46 @@
+//! `[drivers]`: where drivers are and what holds for each of them unless its entry says otherwise.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::config::read::{TableReader, choices};
+
+choices! {
+    /// Where a driver's code runs.
+    Isolation {
+        /// In a child process of its own.
+        Process = "process",
+        /// In the daemon.
+        InProcess = "in-process",
+    }
+}
+
+/// `[drivers]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Drivers {
+    /// The folder of libraries named without one; `None` means `../lib/capstan/drivers` as seen from the binary, else the
+    /// binary's own folder.
+    pub directory: Option<PathBuf>,
+    /// Whether the daemon's own user may own a driver's file, beside root.
+    pub trust_own_files: bool,
+    /// The default of `known_drivers.*.*.isolation`.
+    pub isolation: Isolation,
+    /// The default of `known_drivers.*.*.max_concurrency`.
+    pub max_concurrency: usize,
+    /// The default of `known_drivers.*.*.max_queue`.
+    pub max_queue: usize,
+    /// The default of `known_drivers.*.*.call_timeout_seconds`.
+    pub call_timeout: Duration,
+}
+
+impl Drivers {
+    pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
+        Self {
+            directory: table.optional("directory"),
+            trust_own_files: table.get("trust_own_files", false),
+            isolation: table.get("isolation", Isolation::Process),
+            max_concurrency: table.within("max_concurrency", 8, 1..=4096),
+            max_queue: table.within("max_queue", 64, 0..=1_000_000),
+            call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
+        }
+    }
+}

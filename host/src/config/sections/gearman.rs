@@ -1,0 +1,190 @@
+//! `[gearman]`: the job servers, and the one inside the daemon.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{Endpoint, JobServer};
+use crate::config::{Warning, read::TableReader, secret};
+
+/// `[gearman]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gearman {
+    /// The job servers to register with.
+    pub servers: Vec<JobServer>,
+    /// Whether TCP keepalive probes are sent.
+    pub keepalive: bool,
+    /// Lost probes after which a connection counts as dead; the kernel's setting when `None`.
+    pub keepcnt: Option<u32>,
+    /// Silence before the first probe.
+    pub keepidle: Option<Duration>,
+    /// Time between probes.
+    pub keepintvl: Option<Duration>,
+    /// How often an idle worker looks whether it shall end.
+    pub poll: Duration,
+    /// The longest pause between two attempts to reach a lost job server.
+    pub reconnect_sleep: Duration,
+    /// TLS towards the job servers, with this node's certificate.
+    pub tls: Option<TlsFiles>,
+    /// Where the embedded job server listens.
+    pub embedded_listen: SocketAddr,
+    /// TLS of the embedded job server; without it, it listens on loopback only.
+    pub embedded_tls: Option<TlsFiles>,
+    /// Names in client certificates that may submit jobs to the embedded job server and read its status.
+    pub embedded_admins: Vec<String>,
+    /// Bounds of the embedded job server and of packets in general.
+    pub limits: EmbeddedLimits,
+}
+
+/// Certificate authority, certificate and private key, in PEM.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(missing_docs)] // the names say it
+pub struct TlsFiles {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `[gearman.limits]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EmbeddedLimits {
+    /// Connections to the embedded job server at one time.
+    pub max_connections: usize,
+    /// Jobs that wait in the embedded job server, over all functions.
+    pub max_queued_jobs: usize,
+    /// Bytes of one packet's payload, here and towards other job servers.
+    pub max_packet_bytes: usize,
+}
+
+impl Gearman {
+    /// The addresses of all job servers, the embedded one by its own.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let endpoint = |server: &JobServer| match server {
+            JobServer::Embedded => self.embedded_listen.into(),
+            JobServer::Remote(endpoint) => endpoint.clone(),
+        };
+        self.servers.iter().map(endpoint).collect()
+    }
+
+    /// Whether the job server inside the daemon runs.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.servers.contains(&JobServer::Embedded)
+    }
+
+    pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
+        let embedded_tls = table.optional_table("embedded_tls", TlsFiles::read);
+        let has_tls = embedded_tls.is_some();
+        let gearman = Self {
+            servers: table.checked("servers", vec![JobServer::Embedded], |servers: &Vec<JobServer>| {
+                if !servers.is_empty() {
+                    return Ok(());
+                }
+                Err(("at least one job server".to_owned(), "name one, or write [\"embedded\"]".to_owned()))
+            }),
+            keepalive: table.get("keepalive", false),
+            keepcnt: table.optional("keepcnt"),
+            keepidle: table.optional("keepidle"),
+            keepintvl: table.optional("keepintvl"),
+            poll: table.get("poll_seconds", Duration::from_secs(1)),
+            reconnect_sleep: table.get("reconnect_sleep_seconds", Duration::from_secs(60)),
+            tls: tls_of_client(table),
+            embedded_listen: table.get("embedded_listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 4730))),
+            embedded_tls: embedded_tls.flatten(),
+            embedded_admins: table.get("embedded_admins", Vec::new()),
+            limits: table.table("limits", EmbeddedLimits::read),
+        };
+        let (listen, key) = (gearman.embedded_listen, table.key("embedded_listen"));
+        if gearman.is_embedded() && !listen.ip().is_loopback() && !has_tls {
+            table.session.fault_at(
+                &key,
+                &format!("{listen}, which is open to the network, without embedded_tls"),
+                "client certificates wherever the embedded job server leaves loopback",
+                "set gearman.embedded_tls, or listen on 127.0.0.1",
+            );
+        }
+        gearman
+    }
+}
+
+/// libra's three options: all of them or none.
+fn tls_of_client(table: &mut TableReader<'_, '_>) -> Option<TlsFiles> {
+    let [ca, cert, key] = ["ssl_ca", "ssl_cert", "ssl_key"].map(|name| pem_file(table, name));
+    match (ca, cert, key) {
+        (Some(ca), Some(cert), Some(key)) => Some(TlsFiles { ca, cert, key }),
+        (None, None, None) => None,
+        (ca, cert, key) => {
+            let names = [("ssl_ca", ca), ("ssl_cert", cert), ("ssl_key", key)];
+            let given = names.iter().find(|(_, path)| path.is_some()).map_or("ssl_ca", |(name, _)| *name);
+            let missing: Vec<_> = names.iter().filter(|(_, path)| path.is_none()).map(|(name, _)| *name).collect();
+            let key = table.key(given);
+            let found = format!("no {}", missing.join(" and no "));
+            table.session.fault_at(
+                &key,
+                &found,
+                "ssl_ca, ssl_cert and ssl_key together",
+                "add what is missing, or remove all",
+            );
+            None
+        }
+    }
+}
+
+impl TlsFiles {
+    fn read(table: &mut TableReader<'_, '_>) -> Option<Self> {
+        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| {
+            let path = table.required::<PathBuf>(name, "a PEM file")?;
+            readable(table, name, path)
+        });
+        Some(Self { ca: ca?, cert: cert?, key: key? })
+    }
+}
+
+fn pem_file(table: &mut TableReader<'_, '_>, name: &'static str) -> Option<PathBuf> {
+    let path = table.optional::<PathBuf>(name)?;
+    readable(table, name, path)
+}
+
+/// A file that cannot be read is a fault before anything starts, as it was with libra; a key that everybody may read, a warning.
+fn readable(table: &mut TableReader<'_, '_>, name: &str, path: PathBuf) -> Option<PathBuf> {
+    let key = table.key(name);
+    match File::open(&path).and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_file() => {
+            if name.ends_with("key") {
+                let exposed = secret::exposed(&path, metadata.permissions().mode());
+                let origin = table.session.origin(&key);
+                table.session.warnings.extend(exposed.map(|text| Warning { origin, key, text }));
+            }
+            return Some(path);
+        }
+        Ok(_) => {
+            let found = format!("{}, which is no file", path.display());
+            table.session.fault_at(&key, &found, "a PEM file", "name the file itself");
+        }
+        Err(error) => {
+            let found = format!("{}, which cannot be read ({error})", path.display());
+            table.session.fault_at(
+                &key,
+                &found,
+                "a PEM file that the daemon's user can read",
+                "create it or correct its permissions",
+            );
+        }
+    }
+    None
+}
+
+impl EmbeddedLimits {
+    fn read(table: &mut TableReader<'_, '_>) -> Self {
+        Self {
+            max_connections: table.within("max_connections", 1024, 1..=1_000_000),
+            max_queued_jobs: table.within("max_queued_jobs", 100_000, 1..=100_000_000),
+            max_packet_bytes: table.within("max_packet_bytes", 64 << 20, 4096..=1 << 30),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `[known_drivers.KIND.NAME]`: the drivers that services choose from.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_json::Value as Json;
+
+use super::{Drivers, Isolation};
+use crate::config::{
+    InstanceConfig, Origin,
+    read::{Field, Node, Refusal, Shown, TableReader, choices, nearest},
+};
+
+choices! {
+    /// What a driver is for.
+    DriverKind {
+        /// Makes and removes nodes.
+        Cloud = "cloud",
+        /// Creates and steers database servers.
+        Database = "database",
+        /// Serves traffic on a node.
+        LoadBalancer = "load_balancer",
+        /// Registers nodes with an API server.
+        Mgm = "mgm",
+    }
+}
+
+/// What runs a driver.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DriverProgram {
+    /// A program with its arguments; it speaks the frames of an isolated driver.
+    Command(Vec<String>),
+    /// A shared library, absolute or relative to `drivers.directory`.
+    Library(PathBuf),
+}
+
+/// One entry of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownDriver {
+    /// Its kind.
+    pub kind: DriverKind,
+    /// Its name, unique within the kind.
+    pub name: String,
+    /// The library or command.
+    pub program: DriverProgram,
+    /// Where its code runs.
+    pub isolation: Isolation,
+    /// Calls at one time; further ones wait.
+    pub max_concurrency: usize,
+    /// Calls that may wait; further ones are answered `unavailable` at once.
+    pub max_queue: usize,
+    /// Deadline of a call that has no shorter one.
+    pub call_timeout: Duration,
+    /// Whether the daemon refuses to start without this driver.
+    pub required: bool,
+    /// The SHA-256 that the file must have.
+    pub sha256: Option<[u8; 32]>,
+    /// The configuration of the default instance.
+    pub config: InstanceConfig,
+    /// Where the entry begins.
+    pub origin: Origin,
+}
+
+/// `[known_drivers]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownDrivers(BTreeMap<(DriverKind, String), KnownDriver>);
+
+impl KnownDrivers {
+    /// The driver of this kind and name.
+    #[must_use]
+    pub fn get(&self, kind: DriverKind, name: &str) -> Option<&KnownDriver> {
+        self.0.get(&(kind, name.to_owned()))
+    }
+
+    /// All drivers, by kind and name.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownDriver> {
+        self.0.values()
+    }
+
+    /// The names of one kind, sorted.
+    #[must_use]
+    pub fn names(&self, kind: DriverKind) -> Vec<&str> {
+        self.iter().filter(|driver| driver.kind == kind).map(|driver| driver.name.as_str()).collect()
+    }
+
+    pub(super) fn read(table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Self {
+        let kinds = table.each(|name, table| {
+            let kind = DriverKind::from_name(name);
+            if kind.is_none() {
+                let names: Vec<_> = DriverKind::ALL.iter().map(|kind| kind.as_str()).collect();
+                let near = nearest(name, names.iter().copied());
+                let remedy = near.map_or_else(|| "choose one".to_owned(), |near| format!("did you mean \"{near}\"?"));
+                let (origin, path) = (table.origin.clone(), table.path.clone());
+                table.session.fault(origin, &path, "an unknown kind of driver", &names.join(", "), &remedy);
+                // The entries below are read all the same: their faults show, and none of their keys counts as unknown.
+            }
+            Some(table.each(|name, table| KnownDriver::read(kind.unwrap_or(DriverKind::Cloud), name, table, defaults)))
+                .filter(|_| kind.is_some())
+        });
+        Self(kinds.into_iter().flatten().map(|driver| ((driver.kind, driver.name.clone()), driver)).collect())
+    }
+}
+
+impl KnownDriver {
+    /// The dotted name of the entry.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("known_drivers.{}.{}", self.kind, self.name)
+    }
+
+    fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
+        check_name(name, table);
+        let program = program(table);
+        let driver = Self {
+            kind,
+            name: name.to_owned(),
+            isolation: table.get("isolation", defaults.isolation),
+            max_concurrency: table.within("max_concurrency", defaults.max_concurrency, 1..=4096),
+            max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
+            call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
+            required: table.get("required", false),
+            sha256: table.optional::<Sha256>("sha256").map(|hash| hash.0),
+            config: table.instance("config"),
+            origin: table.origin.clone(),
+            program,
+        };
+        if matches!(driver.program, DriverProgram::Command(_)) && driver.isolation == Isolation::InProcess {
+            let key = table.key("isolation");
+            table.session.fault_at(
+                &key,
+                "in-process for a command",
+                "process",
+                "remove the key: a command is a process of its own",
+            );
+        }
+        refuse_signature(table);
+        Some(driver)
+    }
+}
+
+/// The name becomes part of file names, labels of figures and environment variables.
+pub(super) fn check_name(name: &str, table: &mut TableReader<'_, '_>) {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    if name.len() <= 64 && !name.is_empty() && name.bytes().all(allowed) {
+        return;
+    }
+    let (origin, path) = (table.origin.clone(), table.path.clone());
+    let expected = "1 to 64 of a-z, 0-9, _ and -";
+    table.session.fault(origin, &path, &format!("the name {name:?}"), expected, "rename it");
+}
+
+fn program(table: &mut TableReader<'_, '_>) -> DriverProgram {
+    let library: Option<String> = table.optional("library");
+    let command: Option<Vec<String>> = table.optional("command");
+    let path = table.path.clone();
+    let mut fault = |key: String, found: &str, expected: &str, remedy: &str| {
+        let origin = table.session.effective.iter().find(|value| value.key == key && value.origin != Origin::Default);
+        let origin = origin.map_or_else(|| table.origin.clone(), |value| value.origin.clone());
+        table.session.fault(origin, &key, found, expected, remedy);
+    };
+    match (library, command) {
+        (Some(library), None) if library.is_empty() => {
+            fault(format!("{path}.library"), "an empty text", "the file of the library", "name it, or use command");
+            DriverProgram::Library(PathBuf::new())
+        }
+        (Some(library), None) => DriverProgram::Library(PathBuf::from(library)),
+        (None, Some(command)) => {
+            if command.first().is_none_or(String::is_empty) {
+                fault(format!("{path}.command"), "no program", "a program and its arguments", "name the program first");
+            }
+            DriverProgram::Command(command)
+        }
+        (Some(library), Some(_)) => {
+            fault(format!("{path}.command"), "a library and a command", "one of the two", "remove library or command");
+            DriverProgram::Library(PathBuf::from(library))
+        }
+        (None, None) => {
+            fault(path, "neither library nor command", "one of the two", "add library = \"lib....so\"");
+            DriverProgram::Library(PathBuf::new())
+        }
+    }
+}
+
+/// Accepting the key without verifying anything would be worse than not knowing it.
+fn refuse_signature(table: &mut TableReader<'_, '_>) {
+    let Some(node) = table.take("signature_key") else { return };
+    let key = table.key("signature_key");
+    table.session.fault(
+        node.origin,
+        &key,
+        "a key for signatures, which this version cannot verify",
+        "no signature_key",
+        "remove it and pin the file by sha256",
+    );
+}
+
+/// A SHA-256 in 64 hexadecimal digits.
+struct Sha256([u8; 32]);
+
+impl Shown for Sha256 {
+    fn shown(&self) -> Json {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    }
+}
+
+impl Field for Sha256 {
+    fn parse(node: &Node) -> Result<Self, Refusal> {
+        let text = String::parse(node)?;
+        let refusal = || Refusal::new(node, "a SHA-256 of 64 hexadecimal digits", "take it from sha256sum");
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(refusal());
+        }
+        let mut hash = [0; 32];
+        for (index, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| refusal())?;
+        }
+        Ok(Self(hash))
+    }
+}

@@ -1,0 +1,56 @@
+//! The sections, one file each.
+
+mod cloud_farm;
+mod daemon;
+mod drivers;
+mod endpoint;
+mod gearman;
+mod http;
+mod known_drivers;
+mod store;
+mod telemetry;
+mod worker;
+
+pub use cloud_farm::{CloudEntry, CloudFarm};
+pub use daemon::{Daemon, Role};
+pub use drivers::{Drivers, Isolation};
+pub use endpoint::{Endpoint, JobServer};
+pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
+pub use http::Http;
+pub use known_drivers::{DriverKind, DriverProgram, KnownDriver, KnownDrivers};
+pub use store::Store;
+pub use telemetry::{LogFormat, Telemetry};
+pub use worker::{Worker, WorkerProtocol};
+
+use super::read::TableReader;
+
+/// The whole configuration. Two of them can be compared section by section, which is what a reload does.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // each section's type says what it is
+pub struct Config {
+    pub daemon: Daemon,
+    pub http: Http,
+    pub store: Store,
+    pub gearman: Gearman,
+    pub drivers: Drivers,
+    pub known_drivers: KnownDrivers,
+    pub cloud_farm: CloudFarm,
+    pub worker: Worker,
+    pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Reads every section. Values at fault are replaced by their defaults, so that the rest is read as well.
+    pub(super) fn read(root: &mut TableReader<'_, '_>) -> Self {
+        let daemon = root.table("daemon", Daemon::read);
+        let http = root.table("http", |table| Http::read(table, &daemon));
+        let store = root.table("store", |table| Store::read(table, &daemon));
+        let gearman = root.table("gearman", Gearman::read);
+        let drivers = root.table("drivers", Drivers::read);
+        let known_drivers = root.table("known_drivers", |table| KnownDrivers::read(table, &drivers));
+        let cloud_farm = root.table("cloud_farm", CloudFarm::read);
+        let worker = root.table("worker", |table| Worker::read(table, &gearman));
+        let telemetry = root.table("telemetry", Telemetry::read);
+        Self { daemon, http, store, gearman, drivers, known_drivers, cloud_farm, worker, telemetry }
+    }
+}

@@ -1,0 +1,32 @@
+//! `/drivers/v1`: what is loaded, in which state, and how it does.
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use super::{Problem, RequestId};
+use crate::drivers::{DriverInfo, Kind, Registry};
+
+pub(super) fn routes(registry: Registry) -> Router {
+    Router::new().route("/drivers/v1", get(list)).route("/drivers/v1/{kind}/{name}", get(info)).with_state(registry)
+}
+
+async fn list(State(registry): State<Registry>) -> Json<Value> {
+    Json(json!({ "drivers": registry.list() }))
+}
+
+async fn info(
+    State(registry): State<Registry>,
+    Path((kind, name)): Path<(String, String)>,
+    RequestId(id): RequestId,
+) -> Result<Json<DriverInfo>, Problem> {
+    let found = kind.parse::<Kind>().ok().and_then(|kind| registry.info(kind, &name));
+    found.map(Json).ok_or_else(|| {
+        let known: Vec<String> =
+            registry.list().iter().map(|driver| format!("{}/{}", driver.kind.as_str(), driver.name)).collect();
+        Problem::not_found(format!("there is no driver {kind}/{name}; known are: {}", known.join(", ")), id)
+    })
+}

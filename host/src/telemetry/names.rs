@@ -1,0 +1,112 @@
+//! The names, meanings and labels of all figures: the only place where a name is written.
+
+use super::figures::{CounterFamily, GaugeFamily, HistogramFamily};
+
+/// Calls of drivers. `code` is `ok` or the code of the error.
+pub const DRIVER_CALLS: CounterFamily<4> = CounterFamily {
+    name: "capstan_driver_calls_total",
+    help: "Calls of drivers by their result.",
+    labels: ["kind", "driver", "method", "code"],
+};
+
+/// How long calls of drivers took, waiting for a free place included.
+pub const DRIVER_CALL_SECONDS: HistogramFamily<3> = HistogramFamily {
+    name: "capstan_driver_call_seconds",
+    help: "Time of calls of drivers, waiting included.",
+    labels: ["kind", "driver", "method"],
+};
+
+/// Calls inside a driver now.
+pub const DRIVER_RUNNING: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_running_calls",
+    help: "Calls inside a driver now.",
+    labels: ["kind", "driver"],
+};
+
+/// Calls that wait for a driver now.
+pub const DRIVER_WAITING: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_waiting_calls",
+    help: "Calls that wait for a driver now.",
+    labels: ["kind", "driver"],
+};
+
+/// Threads that never came back from a driver in the daemon.
+pub const DRIVER_LOST_THREADS: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_lost_threads",
+    help: "Threads that never came back from a driver.",
+    labels: ["kind", "driver"],
+};
+
+/// 1 for the state a driver is in.
+pub const DRIVER_STATE: GaugeFamily<3> = GaugeFamily {
+    name: "capstan_driver_state",
+    help: "1 for the state a driver is in.",
+    labels: ["kind", "driver", "state"],
+};
+
+/// Messages a worker answered. `response` is `PASS` or `FAIL`.
+pub const WORKER_MESSAGES: CounterFamily<2> = CounterFamily {
+    name: "capstan_worker_messages_total",
+    help: "Messages that the worker answered.",
+    labels: ["action", "response"],
+};
+
+/// How long a worker took to answer.
+pub const WORKER_MESSAGE_SECONDS: HistogramFamily<1> = HistogramFamily {
+    name: "capstan_worker_message_seconds",
+    help: "Time from message to answer.",
+    labels: ["action"],
+};
+
+/// Job servers that a worker is registered with now.
+pub const WORKER_JOB_SERVERS: GaugeFamily<0> = GaugeFamily {
+    name: "capstan_worker_connected_job_servers",
+    help: "Job servers that the worker is registered with now.",
+    labels: [],
+};
+
+/// Jobs accepted by the embedded job server.
+pub const JOBS_SUBMITTED: CounterFamily<0> = CounterFamily {
+    name: "capstan_jobs_submitted_total",
+    help: "Jobs that the embedded job server accepted.",
+    labels: [],
+};
+
+/// Jobs that wait in the embedded job server now.
+pub const JOBS_WAITING: GaugeFamily<0> =
+    GaugeFamily { name: "capstan_jobs_waiting", help: "Jobs that wait in the embedded job server now.", labels: [] };
+
+/// Connections to the embedded job server now.
+pub const JOBS_CONNECTIONS: GaugeFamily<0> =
+    GaugeFamily { name: "capstan_jobs_connections", help: "Connections to the embedded job server now.", labels: [] };
+
+/// Requests answered over HTTP.
+pub const HTTP_REQUESTS: CounterFamily<3> = CounterFamily {
+    name: "capstan_http_requests_total",
+    help: "Requests answered over HTTP.",
+    labels: ["route", "method", "status"],
+};
+
+/// 1, with the version of the daemon.
+pub const BUILD_INFO: GaugeFamily<1> =
+    GaugeFamily { name: "capstan_build_info", help: "1, with the version of the daemon.", labels: ["version"] };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_name_is_given_twice_and_each_says_its_form() {
+        let source = include_str!("names.rs");
+        let (definitions, _) = source.split_once("#[cfg(test)]").unwrap();
+        let mut names = BTreeSet::new();
+        for definition in definitions.split("pub const ").skip(1) {
+            let name = definition.split("name: \"").nth(1).unwrap().split('"').next().unwrap();
+            assert!(names.insert(name), "{name} twice");
+            assert!(name.starts_with("capstan_"), "{name}");
+            assert_eq!(definition.contains(": CounterFamily"), name.ends_with("_total"), "{name}");
+            assert_eq!(definition.contains(": HistogramFamily"), name.ends_with("_seconds"), "{name}");
+        }
+        assert!(names.len() > 10);
+    }
+}
