@@ -8,8 +8,9 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
+    mem::MaybeUninit,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::{Child, Command},
@@ -17,6 +18,8 @@ use std::{
 };
 
 use rustix::{
+    fs::{Mode, OFlags, RawDir},
+    io::FdFlags,
     pipe::{PipeFlags, pipe_with},
     process::Pid,
 };
@@ -60,6 +63,7 @@ fn wait_for_go(number: &OwnedFd, go: &OwnedFd, parents_end: i32, _lock: &File) -
     // SAFETY: the descriptor is the parent's writing end, of which this process has a copy that nothing here uses. Without
     // closing it the end of the pipe would never be seen.
     unsafe { rustix::io::close(parents_end) };
+    keep_only_standard_streams()?;
     let own = Pid::as_raw(Some(rustix::process::getpid()));
     rustix::io::write(number, &own.to_ne_bytes())?;
     let mut byte = [0];
@@ -71,4 +75,22 @@ fn wait_for_go(number: &OwnedFd, go: &OwnedFd, parents_end: i32, _lock: &File) -
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Marks every descriptor but the standard streams to be closed by `exec`: what a driver, or whoever started the daemon, left
+/// open is not for a program that outlives them both. System calls only, with a buffer on the stack.
+fn keep_only_standard_streams() -> io::Result<()> {
+    let folder =
+        rustix::fs::open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
+        if let Some(number) = number.filter(|number| *number > 2) {
+            // SAFETY: listed a moment ago, and this process has one thread; the flag changes nothing before `exec`.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)?;
+        }
+    }
+    Ok(())
 }
