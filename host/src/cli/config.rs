@@ -34,17 +34,27 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     }
 }
 
-/// Reads the configuration of a command, with what its options lay over it: `(key, value, option)`.
-pub fn load(place: &Place, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
+/// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
+pub fn load(place: &Place) -> Result<Loaded, Failure> {
+    finish(&Loader::new(&ProcessEnvironment).file(&place.config))
+}
+
+/// Reads the configuration for a daemon, with what the command's options lay over it: `(key, value, option)`. The drivers'
+/// own sections are held against their schemas.
+pub fn load_all(place: &Place, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
     let mut loader = Loader::new(&ProcessEnvironment).file(&place.config).schemas(&Schemas);
     for (key, value, option) in options {
         loader = loader.set(key, value, option);
     }
+    finish(&loader)
+}
+
+fn finish(loader: &Loader<'_>) -> Result<Loaded, Failure> {
     loader.load().map_err(|faults| Failure::Usage(format!("the configuration cannot be used\n{faults}")))
 }
 
 fn check(place: &Place) -> Outcome {
-    let loaded = load(place, &[])?;
+    let loaded = load_all(place, &[])?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     match place.output {
@@ -60,7 +70,7 @@ fn check(place: &Place) -> Outcome {
 }
 
 fn show(place: &Place) -> Outcome {
-    let loaded = load(place, &[])?;
+    let loaded = load(place)?;
     match place.output {
         Output::Json => output::json(&config::show_json(&loaded)),
         Output::Table => output::line(config::show_text(&loaded).trim_end()),

@@ -57,7 +57,7 @@ fn daemon(place: &Place) -> Result<Daemon, Failure> {
     match (&place.url, &place.socket) {
         (Some(url), _) => Daemon::from_url(url),
         (None, Some(socket)) => Ok(Daemon::Socket(socket.clone())),
-        (None, None) => Ok(Daemon::Socket(config::load(place, &[])?.config.http.socket)),
+        (None, None) => Ok(Daemon::Socket(config::load(place)?.config.http.socket)),
     }
 }
 
@@ -100,7 +100,7 @@ fn info(place: &Place, name: &str) -> Outcome {
     let (path, trusted) = match file(name) {
         Some(path) => (path, true),
         None => {
-            let config = config::load(place, &[])?.config;
+            let config = config::load(place)?.config;
             let driver = known(&config.known_drivers, name)?;
             (library(&config.drivers, driver)?, config.drivers.trust_own_files)
         }
@@ -144,7 +144,7 @@ async fn check(place: &Place, name: &str, driver_config: &str) -> Outcome {
     let settings = match file(name) {
         Some(path) => serve::one_file(&path, driver_config, scratch.path())?,
         None => {
-            let loaded = config::load(place, &[])?;
+            let loaded = config::load(place)?;
             let driver = known(&loaded.config.known_drivers, name)?;
             let mut settings = serve::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
             // The daemon that may be running owns the state directory.

@@ -95,7 +95,7 @@ fn servers(place: &Place, named: &[String]) -> Result<(Vec<Endpoint>, crate::job
     if !named.is_empty() && !place.config.exists() {
         return Ok((parse(named)?, crate::jobs::Transport::plain()));
     }
-    let gearman = config::load(place, &[])?.config.gearman;
+    let gearman = config::load(place)?.config.gearman;
     let endpoints = if named.is_empty() { serve::endpoints(&gearman) } else { parse(named)? };
     Ok((endpoints, serve::transport(&gearman)?))
 }

@@ -35,7 +35,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
 
 /// `capstan serve`.
 pub fn serve(place: &Place) -> Outcome {
-    let loaded = config::load(place, &[])?;
+    let loaded = config::load_all(place, &[])?;
     if loaded.config.daemon.roles.is_empty() {
         return Err(Failure::Usage("no role is switched on; set daemon.roles = [\"worker\"]".to_owned()));
     }
@@ -48,7 +48,7 @@ pub fn worker(place: &Place, driver: Option<String>) -> Outcome {
     if let Some(driver) = &driver {
         options.push(("worker.driver", driver.as_str(), "--driver"));
     }
-    runtime()?.block_on(run(place, config::load(place, &options)?))
+    runtime()?.block_on(run(place, config::load_all(place, &options)?))
 }
 
 async fn run(place: &Place, loaded: Loaded) -> Outcome {
