@@ -51,3 +51,8 @@ pub trait Driver: Sized + Send + Sync + 'static {
     /// Ends the instance; no call is out. Programs started through the host go on.
     fn close(self) {}
 }
+
+/// The guide's driver is compiled and called as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/driver-guide.md")]
+mod guide {}

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use capstan::worker::{Answer, Appliance, Call, Controller, Job, Settings, Verdict};
@@ -54,13 +57,24 @@ pub struct Fake {
     pub statistics: Mutex<Option<Result<Statistics, DriverError>>>,
     pub archived: Mutex<Option<Result<Archived, DriverError>>>,
     pub hangs: Mutex<bool>,
+    running: AtomicUsize,
+    /// The greatest number of calls that ran at the same time.
+    pub most_at_once: AtomicUsize,
 }
 
 impl Fake {
     fn record<T: Send + 'static>(&self, call: Recorded, answer: Result<T, DriverError>) -> Answer<'_, T> {
         self.calls.lock().unwrap().push(call);
         let hangs = *self.hangs.lock().unwrap();
-        Box::pin(async move { if hangs { std::future::pending().await } else { answer } })
+        Box::pin(async move {
+            self.most_at_once.fetch_max(self.running.fetch_add(1, SeqCst) + 1, SeqCst);
+            tokio::task::yield_now().await;
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            self.running.fetch_sub(1, SeqCst);
+            answer
+        })
     }
 
     fn change(&self, plain: Applied) -> Result<Applied, DriverError> {

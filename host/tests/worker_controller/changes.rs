@@ -132,5 +132,6 @@ async fn messages_at_once_make_changes_one_after_the_other() {
     }
     let generations: Vec<_> = changes(&bench).into_iter().map(|(generation, _key)| generation).collect();
     assert_eq!(generations, [1, 2, 3, 4]);
+    assert_eq!(bench.fake.most_at_once.load(std::sync::atomic::Ordering::SeqCst), 1);
     assert_eq!(bench.fake.names().iter().filter(|name| **name == "observe").count(), 1);
 }

@@ -21,7 +21,9 @@ async fn the_order_of_validation_is_libra_s() {
         (json!({ "protocol": "tcp" }), Ok("Port is required for this protocol.")),
         (json!({ "port": 443, "monitor": {} }), Ok("Invalid algorithm: BOGUS")),
         (json!({ "algorithm": "least_connections" }), Err("Missing monitor value 'type'")),
+        (json!({ "monitor": { "type": "x" } }), Err("Missing monitor value 'delay'")),
         (json!({ "monitor": { "type": "x", "delay": 1 } }), Err("Missing monitor value 'timeout'")),
+        (json!({ "monitor": { "type": "x", "delay": 1, "timeout": 2 } }), Err("Missing monitor value 'attempts'")),
         (
             json!({ "monitor": { "type": "x", "delay": 1, "timeout": 1, "attempts": 1 }, "options": { "client_timeout": "x" } }),
             Ok("Invalid monitor type: x"),

@@ -193,3 +193,59 @@ fn split_words(name: &str, separator: char) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_schema_cannot_follow_is_refused() {
+        for (item, words) in [
+            (
+                quote!(
+                    struct C {
+                        #[serde(flatten)]
+                        rest: D,
+                    }
+                ),
+                "changes the shape",
+            ),
+            (
+                quote!(
+                    struct C {
+                        #[serde(alias = "old")]
+                        new: u8,
+                    }
+                ),
+                "changes the shape",
+            ),
+            (
+                quote!(
+                    #[serde(rename_all = "camelCase")]
+                    struct C {
+                        a_b: u8,
+                    }
+                ),
+                "rename_all may be",
+            ),
+            (
+                quote!(
+                    struct C(u8);
+                ),
+                "named fields",
+            ),
+            (
+                quote!(
+                    enum E {
+                        A(u8),
+                    }
+                ),
+                "no data in its variants",
+            ),
+            (quote!(union U { a: u8 }), "no schema"),
+        ] {
+            let found = expand(item).expect_err("this is misuse").to_string();
+            assert!(found.contains(words), "{found}");
+        }
+    }
+}

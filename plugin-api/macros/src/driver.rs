@@ -164,3 +164,52 @@ fn queued_methods(written: &[String]) -> (Vec<String>, Vec<String>) {
     methods.extend(written.iter().filter(|name| matches!(name.as_str(), "status" | "statistics" | "archive")).cloned());
     (methods, written.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: TokenStream, item: TokenStream) -> String {
+        expand(arguments, item).expect_err("this is misuse").to_string()
+    }
+
+    #[test]
+    fn misuse_is_told_in_the_authors_words() {
+        let block = quote!(
+            impl MgmDriver for Acme {}
+        );
+        for (arguments, words) in [
+            (quote!(), "a driver needs a name: #[driver(name = \"acme\")]"),
+            (quote!(name = "Acme"), "begins with a letter"),
+            (quote!(name = "1acme"), "begins with a letter"),
+            (quote!(name = "a b"), "a-z, 0-9, _ and -"),
+            (quote!(name = "acme", serial_by = "node"), "\"device\", \"instance\" or \"none\""),
+            (quote!(name = "acme", colour = "red"), "known are name, version, vendor, description and serial_by"),
+        ] {
+            let found = refusal(arguments, block.clone());
+            assert!(found.contains(words), "{found}");
+        }
+        for item in [quote!(impl Acme {}), quote!(impl Clone for Acme {})] {
+            let found = refusal(quote!(name = "acme"), item);
+            assert!(found.contains("#[driver] belongs on `impl T for YourDriver`"), "{found}");
+        }
+        assert!(
+            expand(
+                quote!(name = "acme"),
+                quote!(
+                    struct Acme;
+                )
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_path_before_the_trait_is_fine() {
+        let item = quote!(
+            impl capstan_plugin_api::CloudDriver for Acme<Http> {}
+        );
+        let expanded = expand(quote!(name = "acme"), item).unwrap().to_string();
+        assert!(expanded.contains("cloud :: Cloud < Acme < Http > >"), "{expanded}");
+    }
+}

@@ -1,0 +1,42 @@
+//! The cloud through its exported table.
+#![allow(unsafe_code, reason = "the test reads an exported symbol")]
+
+#[path = "../../../plugin-api/tests/stand_in/mod.rs"]
+mod stand_in;
+
+use capstan_cloud_dummy as _;
+use capstan_plugin_api::{Manifest, abi::DriverTable};
+use serde_json::json;
+use stand_in::Driven;
+
+unsafe extern "C" {
+    fn capstan_driver_epoch_1() -> *const DriverTable;
+}
+
+#[test]
+fn nodes_come_and_go() {
+    // SAFETY: the driver's attribute made it.
+    let table = unsafe { &*capstan_driver_epoch_1() };
+    let (cloud, other) = (Driven::open(table, &json!({})).unwrap(), Driven::open(table, &json!({})).unwrap());
+    let image = &cloud.ok("list_images", &json!({}))["items"][1]["id"];
+    let sizes = cloud.ok("list_sizes", &json!({ "limit": 2 }));
+    assert_eq!(sizes["items"].as_array().unwrap().len(), 2);
+    assert_eq!(cloud.ok("list_sizes", &json!({ "cursor": sizes["next"] }))["items"][0]["name"], "large");
+
+    let wanted = json!({ "name": "n", "image": image, "size": "size-1", "client_token": "t", "tags": { "pool": "a" } });
+    let node = cloud.ok("create_node", &wanted);
+    assert_eq!(cloud.ok("create_node", &wanted), node, "the same token asks for the same node");
+    assert_eq!(cloud.ok("get_node", &json!({ "id": node["id"] })), node);
+    assert_eq!(cloud.ok("list_nodes", &json!({ "tags": { "pool": "a" } }))["items"], json!([node]));
+    assert_eq!(other.ok("list_nodes", &json!({}))["items"], json!([]), "instances share nothing");
+    cloud.ok("destroy_node", &json!({ "id": node["id"] }));
+    assert_eq!(cloud.code("destroy_node", &json!({ "id": node["id"] })), "not_found");
+    assert_eq!(cloud.code("get_node", &json!({ "id": node["id"] })), "not_found");
+
+    // SAFETY: static bytes.
+    let manifest: Manifest = serde_json::from_slice(unsafe { (table.describe)().as_slice() }).unwrap();
+    for method in &manifest.methods {
+        let (_, answer) = cloud.invoke(method, &json!({ "id": "x", "name": "x", "image": "x", "size": "x" }));
+        assert_ne!(answer["code"], "not_supported", "{method}");
+    }
+}
