@@ -412,7 +412,7 @@ async fn too_large_a_payload_fails_and_the_next_is_served() {
             100_000
         );
     }
-    assert!(worker.state.borrow().last_error.is_none());
+    assert_eq!(worker.state.borrow().last_error, None);
     worker.stop().await;
 }
 
