@@ -2,7 +2,9 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::packet::{Decoded, FrameError, HEADER_LENGTH, Magic, Packet, PacketError, decode};
+use super::packet::{
+    Decoded, FrameError, HEADER_LENGTH, Header, Magic, Packet, PacketError, decode, header,
+};
 
 /// What is read at once when nothing larger is announced.
 const CHUNK: usize = 32 * 1024;
@@ -21,10 +23,19 @@ const MAX_LINE: usize = 8 * 1024;
 pub(super) enum Frame<'a> {
     /// A line of the text protocol, without its end.
     Line(&'a [u8]),
-    /// A packet larger than the limit. Its head is given; the rest is skipped as it arrives, and never held.
-    Oversized { kind: u32, size: usize, head: &'a [u8] },
+    /// A packet larger than the limit. Its head is given; the rest was skipped as it arrived, and never held. It is
+    /// told once all of it has passed: gearmand frees a job as soon as it is answered, even while it is still sending
+    /// that job, and closes the connection then.
+    Oversized {
+        kind: u32,
+        size: usize,
+        head: &'a [u8],
+    },
     /// A packet.
-    Packet { magic: Magic, packet: Result<Packet<'a>, PacketError> },
+    Packet {
+        magic: Magic,
+        packet: Result<Packet<'a>, PacketError>,
+    },
 }
 
 /// Bytes read from a stream and not yet consumed.
@@ -32,6 +43,9 @@ pub(super) struct Frames {
     bytes: Vec<u8>,
     start: usize,
     skip: usize,
+    /// The packet that is being skipped: type, size and the front of its body.
+    oversized: Option<(u32, usize)>,
+    head: Vec<u8>,
     limit: usize,
     text: bool,
 }
@@ -39,11 +53,22 @@ pub(super) struct Frames {
 impl Frames {
     /// Bodies up to `limit` bytes; `text` admits lines of the text protocol.
     pub fn new(limit: usize, text: bool) -> Frames {
-        Frames { bytes: Vec::new(), start: 0, skip: 0, limit, text }
+        Frames {
+            bytes: Vec::new(),
+            start: 0,
+            skip: 0,
+            oversized: None,
+            head: Vec::new(),
+            limit,
+            text,
+        }
     }
 
     /// Reads once; 0 is the end of the stream. Cancel safe.
-    pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> std::io::Result<usize> {
+    pub async fn fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin + ?Sized),
+    ) -> std::io::Result<usize> {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
@@ -61,8 +86,26 @@ impl Frames {
         stream.read_buf(&mut self.bytes).await
     }
 
+    /// Begins to skip a packet that is larger than the limit, once its head is there.
+    fn notice_oversized(&mut self) {
+        let pending = self.bytes.get(self.start..).unwrap_or_default();
+        let (None, Ok(Some(Header { kind, size, .. }))) = (self.oversized, header(pending)) else {
+            return;
+        };
+        if self.skip == 0 && size > self.limit {
+            let head = size.min(OVERSIZED_HEAD);
+            if let Some(head) = pending.get(HEADER_LENGTH..HEADER_LENGTH + head) {
+                self.head = head.to_vec();
+                self.start += HEADER_LENGTH + head.len();
+                self.skip = size - head.len();
+                self.oversized = Some((kind, size));
+            }
+        }
+    }
+
     /// The next whole frame; `None` when more must be read.
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        self.notice_oversized();
         if self.skip > 0 {
             let here = self.skip.min(self.bytes.len() - self.start);
             self.skip -= here;
@@ -71,15 +114,27 @@ impl Frames {
                 return Ok(None);
             }
         }
+        if let Some((kind, size)) = self.oversized.take() {
+            let head = &self.head;
+            return Ok(Some(Frame::Oversized { kind, size, head }));
+        }
         let begin = self.start;
-        let Some(pending) = self.bytes.get(begin..).filter(|pending| !pending.is_empty()) else {
+        let Some(pending) = self
+            .bytes
+            .get(begin..)
+            .filter(|pending| !pending.is_empty())
+        else {
             return Ok(None);
         };
         if self.text && pending.first() != Some(&0) {
             let Some(end) = pending.iter().position(|byte| *byte == b'\n') else {
                 if pending.len() > MAX_LINE {
                     let size = pending.len();
-                    return Err(FrameError::TooLarge { kind: 0, size, limit: MAX_LINE });
+                    return Err(FrameError::TooLarge {
+                        kind: 0,
+                        size,
+                        limit: MAX_LINE,
+                    });
                 }
                 return Ok(None);
             };
@@ -89,19 +144,17 @@ impl Frames {
         }
         match decode(pending, self.limit) {
             Ok(Decoded::Incomplete { .. }) => Ok(None),
-            Ok(Decoded::Whole { magic, packet, consumed, .. }) => {
+            Ok(Decoded::Whole {
+                magic,
+                packet,
+                consumed,
+                ..
+            }) => {
                 self.start = begin + consumed;
                 Ok(Some(Frame::Packet { magic, packet }))
             }
-            Err(FrameError::TooLarge { kind, size, .. }) => {
-                let head = size.min(OVERSIZED_HEAD);
-                let Some(head) = pending.get(HEADER_LENGTH..HEADER_LENGTH + head) else {
-                    return Ok(None);
-                };
-                self.start = begin + HEADER_LENGTH + head.len();
-                self.skip = size - head.len();
-                Ok(Some(Frame::Oversized { kind, size, head }))
-            }
+            // Noticed above, and its head has not arrived yet.
+            Err(FrameError::TooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -121,8 +174,12 @@ mod tests {
             frames.fill(&mut one).await.unwrap();
             loop {
                 match frames.next() {
-                    Ok(Some(Frame::Packet { packet: Ok(packet), .. })) => seen.push(format!("{}", packet.kind())),
-                    Ok(Some(Frame::Line(line))) => seen.push(String::from_utf8_lossy(line).into_owned()),
+                    Ok(Some(Frame::Packet {
+                        packet: Ok(packet), ..
+                    })) => seen.push(format!("{}", packet.kind())),
+                    Ok(Some(Frame::Line(line))) => {
+                        seen.push(String::from_utf8_lossy(line).into_owned())
+                    }
                     Ok(Some(Frame::Oversized { kind, size, head })) => {
                         seen.push(format!("{kind} of {size}, head {}", head.len()));
                     }
@@ -153,14 +210,31 @@ mod tests {
         Packet::GrabJob(Grab::Unique).encode(Magic::Request, &mut bytes);
         bytes.extend_from_slice(b"version\r\nstatus\n");
         Packet::PreSleep.encode(Magic::Request, &mut bytes);
-        assert_eq!(read(&bytes, 1000).await, ["7 of 9003, head 4096", "30", "version", "status", "4"]);
-        assert_eq!(read(&bytes, 10_000).await, ["7", "30", "version", "status", "4"]);
+        assert_eq!(
+            read(&bytes, 1000).await,
+            ["7 of 9003, head 4096", "30", "version", "status", "4"]
+        );
+        assert_eq!(
+            read(&bytes, 10_000).await,
+            ["7", "30", "version", "status", "4"]
+        );
+    }
+
+    // G06
+    #[tokio::test]
+    async fn an_oversized_packet_is_told_when_all_of_it_has_passed() {
+        let bytes = Packet::EchoReq { data: &[7; 9000] }.to_bytes(Magic::Request);
+        assert!(read(&bytes[..bytes.len() - 1], 1000).await.is_empty());
+        assert_eq!(read(&bytes, 1000).await, ["16 of 9000, head 4096"]);
     }
 
     // G06
     #[tokio::test]
     async fn a_line_without_end_is_refused() {
         let seen = read(&[b'x'; MAX_LINE + 2], 1000).await;
-        assert!(seen.len() == 1 && seen[0].contains("limit of 8192"), "{seen:?}");
+        assert!(
+            seen.len() == 1 && seen[0].contains("limit of 8192"),
+            "{seen:?}"
+        );
     }
 }
