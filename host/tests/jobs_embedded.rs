@@ -1,9 +1,5 @@
 //! The embedded job server against our own client and worker, the real tools, and the ill-behaved.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "all of this file is tests"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "all of this file is tests")]
 
 mod support;
 

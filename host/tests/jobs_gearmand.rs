@@ -1,9 +1,5 @@
 //! Our client and worker against the real gearmand and the real `gearman` tool.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "all of this file is tests"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "all of this file is tests")]
 
 mod support;
 

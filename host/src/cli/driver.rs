@@ -1,6 +1,10 @@
 //! `capstan driver`: list, info, check.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -15,8 +19,11 @@ use super::{
 };
 use crate::{
     config::{DriverSchemas, Drivers, InstanceConfig, KnownDriver, SchemaFault},
-    drivers,
+    drivers::{self, LoadError, Registry, Stage},
 };
+
+/// How long a checked driver may take to close.
+const CLOSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -76,7 +83,7 @@ async fn list(place: &Place) -> Outcome {
                 text(&driver["isolation"]),
                 driver["calls"].to_string(),
                 errors.to_string(),
-                seconds(driver["p50_seconds"].as_f64().unwrap_or(0.0)),
+                seconds(driver["p50"].as_f64().unwrap_or(0.0)),
             ]
         })
         .collect();
@@ -90,39 +97,39 @@ async fn list(place: &Place) -> Outcome {
 }
 
 fn info(place: &Place, name: &str) -> Outcome {
-    let path = match file(name) {
-        Some(path) => path,
+    let (path, trusted) = match file(name) {
+        Some(path) => (path, true),
         None => {
-            let loaded = config::load(place, &[])?;
-            let driver = known(&loaded.config.known_drivers, name)?;
-            library(&loaded.config.drivers, driver)?
+            let config = config::load(place, &[])?.config;
+            let driver = known(&config.known_drivers, name)?;
+            (library(&config.drivers, driver)?, config.drivers.trust_own_files)
         }
     };
-    let facts = drivers::inspect(&path).map_err(|error| Failure::Failed(error.to_string()))?;
-    let manifest = &facts.manifest;
+    let facts = drivers::inspect(&path, trusted).map_err(|error| Failure::Failed(error.to_string()))?;
     if place.output == Output::Json {
-        output::json(&json!({
-            "path": path, "sha256": facts.sha256, "bytes": facts.bytes, "needs": facts.needs, "manifest": manifest,
-        }));
+        output::json(&serde_json::to_value(&facts).map_err(|error| Failure::Bug(error.to_string()))?);
         return Ok(());
     }
+    let manifest = facts.manifest;
+    let glibc = facts.glibc.map(|version| format!("glibc {version} "));
     let rows = [
-        ("name", manifest.name.clone()),
-        ("version", manifest.version.clone()),
-        ("vendor", manifest.vendor.clone()),
-        ("description", manifest.description.clone()),
-        ("kind", manifest.kind.clone()),
-        ("interface", manifest.interface.clone()),
+        ("name", manifest.name),
+        ("version", manifest.version),
+        ("vendor", manifest.vendor),
+        ("description", manifest.description),
+        ("kind", manifest.kind),
+        ("interface", manifest.interface),
         ("epoch", manifest.epoch.to_string()),
-        ("target", manifest.target.clone()),
-        ("panic", manifest.panic.clone()),
-        ("serial by", format!("{:?}", manifest.serial_by).to_lowercase()),
+        ("target", manifest.target),
+        ("panic", manifest.panic),
+        ("serial by", manifest.serial_by.as_str().to_owned()),
         ("methods", manifest.methods.join(" ")),
         ("calls", manifest.calls.join(" ")),
         ("secrets", manifest.secrets.join(" ")),
-        ("needs", facts.needs.join(" ")),
-        ("file", path.display().to_string()),
-        ("sha256", facts.sha256.clone()),
+        ("needs", format!("{}{}", glibc.unwrap_or_default(), facts.libraries.join(" "))),
+        ("file", facts.path.display().to_string()),
+        ("bytes", facts.size.to_string()),
+        ("sha256", facts.sha256),
     ];
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output::line(&format!("{name:12}{value}"));
@@ -133,19 +140,66 @@ fn info(place: &Place, name: &str) -> Outcome {
 }
 
 async fn check(place: &Place, name: &str, driver_config: &str) -> Outcome {
+    let scratch = Scratch::new()?;
     let settings = match file(name) {
-        Some(path) => serve::one_file(&path, driver_config)?,
+        Some(path) => serve::one_file(&path, driver_config, scratch.path())?,
         None => {
             let loaded = config::load(place, &[])?;
             let driver = known(&loaded.config.known_drivers, name)?;
-            serve::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?
+            let mut settings = serve::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
+            // The daemon that may be running owns the state directory.
+            settings.state_dir = scratch.path().to_owned();
+            settings
         }
     };
-    let report = drivers::check(settings).await;
-    for line in &report.stages {
-        output::line(line);
+    let registry = Registry::open(settings).await;
+    let failure = match &registry {
+        Ok(registry) => registry.failures().into_iter().next(),
+        Err(failed) => failed.0.first().cloned(),
+    };
+    if let Ok(registry) = registry {
+        registry.close(CLOSE).await;
     }
-    report.result.map_err(|error| Failure::Failed(error.to_string()))
+    report(place, failure.as_ref());
+    failure.map_or(Ok(()), |error| Err(Failure::Failed(error.to_string())))
+}
+
+/// Each stage that was reached, and how it went.
+fn report(place: &Place, failure: Option<&LoadError>) {
+    let passed = |stage: &&Stage| failure.is_none_or(|error| **stage < error.stage);
+    let mut rows: Vec<(&str, &str)> = Stage::ALL.iter().filter(passed).map(|stage| (stage.as_str(), "ok")).collect();
+    rows.extend(failure.map(|error| (error.stage.as_str(), "failed")));
+    match place.output {
+        Output::Json => output::json(&json!({
+            "stages": rows.iter().map(|(stage, result)| json!({ "stage": stage, "result": result })).collect::<Vec<_>>(),
+            "error": failure,
+        })),
+        Output::Table => rows.iter().for_each(|(stage, result)| output::line(&format!("{stage:15}{result}"))),
+    }
+}
+
+/// A directory for the one load, removed afterwards.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("capstan-check-{}", uuid::Uuid::new_v4()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Failure::Unavailable(format!("{} cannot be created: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _what_is_left_is_in_the_temporary_folder = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The argument names a file when it looks like a path.
@@ -181,11 +235,12 @@ pub struct Schemas;
 
 impl DriverSchemas for Schemas {
     fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault> {
+        let trusted = drivers.trust_own_files;
         // A file that cannot be read is told of when the driver is loaded.
-        let Some(facts) = serve::library(drivers, driver).and_then(|path| drivers::inspect(&path).ok()) else {
+        let Some(facts) = serve::library(drivers, driver).and_then(|path| drivers::inspect(&path, trusted).ok()) else {
             return Vec::new();
         };
-        drivers::schema_faults(&facts.manifest, &config.resolved())
+        drivers::schema_faults(&facts.manifest, config.expose())
             .into_iter()
             .map(|(pointer, expected)| SchemaFault { pointer, expected })
             .collect()

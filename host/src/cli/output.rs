@@ -1,5 +1,4 @@
-//! What a command prints: a table for people, JSON for programs.
-#![allow(clippy::print_stdout, reason = "the one place that writes a command's result")]
+//! What a command prints: a table for people, JSON for programs. Whoever reads may stop reading (`| head`).
 
 use std::io::{self, Write};
 
@@ -19,7 +18,7 @@ pub enum Output {
 
 /// Prints text as it is, with a line end.
 pub fn line(text: &str) {
-    println!("{text}");
+    let _the_reader_may_be_gone = writeln!(io::stdout(), "{text}");
 }
 
 /// Says something beside the result, on standard error.
@@ -29,7 +28,7 @@ pub fn note(text: &str) {
 
 /// Prints JSON over several lines.
 pub fn json(value: &Value) {
-    println!("{value:#}");
+    line(&format!("{value:#}"));
 }
 
 /// Prints rows under headings; the columns are as wide as they need to be, so that `awk` can read them as well.
@@ -39,8 +38,8 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     for row in rows {
         table.add_row(row);
     }
-    for line in table.lines() {
-        println!("{}", line.trim());
+    for row in table.lines() {
+        line(row.trim());
     }
 }
 

@@ -38,6 +38,22 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All stages, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::Resolve,
+        Self::File,
+        Self::Elf,
+        Self::Manifest,
+        Self::Compatibility,
+        Self::Checksum,
+        Self::Store,
+        Self::Probe,
+        Self::Configuration,
+        Self::Load,
+        Self::Open,
+        Self::Health,
+    ];
+
     /// As it stands in an error.
     pub const fn as_str(self) -> &'static str {
         match self {

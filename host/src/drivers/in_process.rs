@@ -1,6 +1,7 @@
 //! The executor in the daemon's own address space: calls run on threads of the driver's own pool.
 
 use std::{
+    borrow::Cow,
     future::Future,
     pin::Pin,
     sync::{
@@ -201,7 +202,7 @@ impl Task {
                 let left = call.state.deadline.saturating_duration_since(Instant::now());
                 let request = Request {
                     deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-                    request_id: &call.state.request_id,
+                    request_id: Cow::Borrowed(&call.state.request_id),
                     params: Some(&call.params),
                 };
                 match serde_json::to_vec(&request) {

@@ -7,8 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    DriverEntry, LoadError, Settings,
-    compatibility::{self, Wanted},
+    LoadError,
     elf::{self, ElfFacts, ElfFault, LibcVersion},
     error::{Failure, Stage},
     file::{self, Checked},
@@ -31,16 +30,17 @@ pub struct DriverFile {
     pub libraries: Vec<String>,
 }
 
-/// Finds the file of an entry and reads its manifest; stages resolve to compatibility, without running a line of it.
-pub fn inspect(settings: &Settings, entry: &DriverEntry) -> Result<DriverFile, LoadError> {
-    let path = file::resolve(&settings.driver_directory, &entry.library);
+/// Reads what a file says of itself, whatever entry it may be for; stages file to manifest, without running a line of it.
+///
+/// # Errors
+/// The stage at which the file was refused.
+pub fn inspect(path: &Path, trust_own_files: bool) -> Result<DriverFile, LoadError> {
     let look = || {
-        let checked = file::open(&path, settings.trust_own_files)?;
+        let checked = file::open(path, trust_own_files)?;
         let (facts, manifest) = read(&checked.bytes)?;
-        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
         Ok(describe(&checked, facts, manifest))
     };
-    look().map_err(|failure: Failure| failure.of(entry.full_name(), path.clone()))
+    look().map_err(|failure: Failure| failure.of("", path))
 }
 
 fn describe(checked: &Checked, facts: ElfFacts, manifest: Manifest) -> DriverFile {

@@ -23,10 +23,6 @@ async fn info(
     Path((kind, name)): Path<(String, String)>,
     RequestId(id): RequestId,
 ) -> Result<Json<DriverInfo>, Problem> {
-    let found = kind.parse::<Kind>().ok().and_then(|kind| registry.info(kind, &name));
-    found.map(Json).ok_or_else(|| {
-        let known: Vec<String> =
-            registry.list().iter().map(|driver| format!("{}/{}", driver.kind.as_str(), driver.name)).collect();
-        Problem::not_found(format!("there is no driver {kind}/{name}; known are: {}", known.join(", ")), id)
-    })
+    let kind = kind.parse::<Kind>().map_err(|error| Problem::not_found(error.to_string(), id.clone()))?;
+    registry.info(kind, &name).map(Json).map_err(|error| Problem::not_found(error.to_string(), id))
 }

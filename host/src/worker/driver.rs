@@ -29,6 +29,7 @@ impl DriverAppliance {
                 deadline: Some(call.time_left()),
                 request_id: call.request_id.clone(),
                 serial_key: Some(device.to_owned()),
+                ..CallOptions::default()
             };
             self.handle.call(method, params, options).await
         })

@@ -45,7 +45,7 @@ impl Handler for Task {
         let verdict = self.controller.run(Job { unique: &job.unique, payload: &job.payload }).await;
         let (response, result) = match verdict {
             Verdict::Reply(reply) => ("reply", JobResult::Complete(reply)),
-            Verdict::Failure { .. } => ("failure", JobResult::Fail),
+            Verdict::Failure { reason } => ("failure", JobResult::Exception(reason.into_bytes())),
         };
         self.figures.counter(&names::WORKER_MESSAGES, ["-", response]).increment();
         self.figures.histogram(&names::WORKER_MESSAGE_SECONDS, ["-"]).record(begun.elapsed());

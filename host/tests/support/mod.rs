@@ -1,10 +1,6 @@
 //! Real peers for the tests: gearmand, the gearman tools, certificates. What is started here ends with its guard.
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "this module is part of tests"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "this module is part of tests")]
 
 pub mod worker;
 
@@ -38,11 +34,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut look: impl FnM
 
 /// A port of loopback that was free a moment ago.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub fn local(port: u16) -> Endpoint {
@@ -56,8 +48,7 @@ impl Process {
     pub fn kill(&mut self) {
         use rustix::process::{Pid, Signal, kill_process_group};
         // Its own group, see `spawn`. Once it was waited for, its id may be another's.
-        if let (Ok(None), Some(id)) = (self.0.try_wait(), Pid::from_raw(self.0.id().cast_signed()))
-        {
+        if let (Ok(None), Some(id)) = (self.0.try_wait(), Pid::from_raw(self.0.id().cast_signed())) {
             let _ = kill_process_group(id, Signal::KILL);
         }
         let _ = self.0.wait();
@@ -96,27 +87,14 @@ impl Gearmand {
         let log = folder.path().join("log");
         let mut command = Command::new("gearmand");
         command
-            .args([
-                "-L",
-                "127.0.0.1",
-                "-t",
-                "4",
-                "--verbose=ERROR",
-                "-p",
-                &port.to_string(),
-                "-l",
-            ])
+            .args(["-L", "127.0.0.1", "-t", "4", "--verbose=ERROR", "-p", &port.to_string(), "-l"])
             .arg(&log)
             .arg("-P")
             .arg(folder.path().join("pid"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let gearmand = Gearmand {
-            port,
-            process: Process(spawn(&mut command)),
-            folder,
-        };
+        let gearmand = Gearmand { port, process: Process(spawn(&mut command)), folder };
         eventually("gearmand answers", || async {
             match Admin::connect(&local(port), &Transport::plain()).await {
                 Ok(mut admin) => admin.version().await.is_ok(),
@@ -140,13 +118,8 @@ impl Gearmand {
 /// Runs a tool to its end, off the runtime's threads.
 pub async fn run(program: &'static str, port: u16, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(program);
-    command
-        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
-        .args(arguments);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command);
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
@@ -162,12 +135,7 @@ pub async fn run(program: &'static str, port: u16, arguments: &[&str], input: &[
 }
 
 /// Standard output of a tool that must succeed.
-pub async fn succeed(
-    program: &'static str,
-    port: u16,
-    arguments: &[&str],
-    input: &[u8],
-) -> Vec<u8> {
+pub async fn succeed(program: &'static str, port: u16, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let output = run(program, port, arguments, input).await;
     assert!(
         output.status.success(),
@@ -182,40 +150,21 @@ pub async fn succeed(
 /// A worker of the `gearman` tool that runs a command for each job.
 pub async fn tool_worker(port: u16, function: &str, command: &[&str]) -> Process {
     let mut tool = Command::new("gearman");
-    tool.args([
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port.to_string(),
-        "-w",
-        "-f",
-        function,
-        "--",
-    ])
-    .args(command);
-    tool.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    tool.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-w", "-f", function, "--"]).args(command);
+    tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let worker = Process(spawn(&mut tool));
-    eventually("the gearman tool registers", || async {
-        workers_of(port, function).await > 0
-    })
-    .await;
+    eventually("the gearman tool registers", || async { workers_of(port, function).await > 0 }).await;
     worker
 }
 
 /// How many workers a server counts for a function.
 pub async fn workers_of(port: u16, function: &str) -> u64 {
-    counts(port, function)
-        .await
-        .map_or(0, |(_, _, workers)| workers)
+    counts(port, function).await.map_or(0, |(_, _, workers)| workers)
 }
 
 /// Jobs, running jobs and workers of a function, if the server knows it.
 pub async fn counts(port: u16, function: &str) -> Option<(u64, u64, u64)> {
-    let mut admin = Admin::connect(&local(port), &Transport::plain())
-        .await
-        .ok()?;
+    let mut admin = Admin::connect(&local(port), &Transport::plain()).await.ok()?;
     let all = admin.status().await.ok()?;
     let found = all.into_iter().find(|entry| entry.function == function)?;
     Some((found.total, found.running, found.workers))
@@ -233,15 +182,10 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "test authority");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-        Authority {
-            folder,
-            issuer: rcgen::Issuer::new(params, key),
-        }
+        Authority { folder, issuer: rcgen::Issuer::new(params, key) }
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -262,9 +206,7 @@ impl Authority {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, common_name);
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
         if let Some(end) = end {
             params.not_before = rcgen::date_time_ymd(2019, 1, 1);
             params.not_after = end;
@@ -273,13 +215,7 @@ impl Authority {
         let path = |what: &str| self.folder.path().join(format!("{common_name}.{what}.pem"));
         std::fs::write(path("cert"), certificate.pem()).unwrap();
         std::fs::write(path("key"), key.serialize_pem()).unwrap();
-        let identity = Some(TlsIdentity {
-            certificate: path("cert"),
-            key: path("key"),
-        });
-        TlsFiles {
-            ca: self.ca(),
-            identity,
-        }
+        let identity = Some(TlsIdentity { certificate: path("cert"), key: path("key") });
+        TlsFiles { ca: self.ca(), identity }
     }
 }

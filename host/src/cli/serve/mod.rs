@@ -87,7 +87,7 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let figures = Figures::default();
     figures.gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
-    let registry = Registry::open(settings::driver_settings(config, |_| true)?, figures.clone())
+    let registry = Registry::open(driver_settings(config, |_| true)?)
         .await
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     let readiness = Readiness::default();

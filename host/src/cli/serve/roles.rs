@@ -85,9 +85,9 @@ pub fn worker(
     readiness.add(
         format!("driver load_balancer.{name}"),
         Arc::new(move || match registry.info(Kind::LoadBalancer, &name) {
-            Some(driver) if driver.state == DriverState::Ready => Ok(()),
-            Some(driver) => Err(driver.last_error.unwrap_or_else(|| format!("{:?}", driver.state).to_lowercase())),
-            None => Err("not loaded".to_owned()),
+            Ok(driver) if driver.state == DriverState::Ready => Ok(()),
+            Ok(driver) => Err(driver.last_error.unwrap_or_else(|| format!("{:?}", driver.state).to_lowercase())),
+            Err(error) => Err(error.to_string()),
         }),
     );
     Ok(Worker { task: tokio::spawn(server.main(end)), state })

@@ -4,13 +4,12 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use crate::{
     cli::exit::Failure,
-    config::{Config, DriverProgram, Drivers, Gearman, Isolation, KnownDriver, WorkerProtocol},
-    drivers::{self, DriverEntry, Settings},
+    config::{self, Config, DriverKind, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
+    drivers::{self, DriverEntry, Isolation, Kind, Settings},
     jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
@@ -48,8 +47,11 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
             driver.key()
         )));
     };
-    let mut entry = DriverEntry::new(driver.kind, &driver.name, library);
-    entry.isolation = driver.isolation;
+    let mut entry = DriverEntry::new(kind(driver.kind), &driver.name, library);
+    entry.isolation = match driver.isolation {
+        config::Isolation::Process => Isolation::Process,
+        config::Isolation::InProcess => Isolation::InProcess,
+    };
     entry.max_concurrency = driver.max_concurrency;
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
@@ -58,6 +60,15 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
     Ok(entry)
+}
+
+fn kind(kind: DriverKind) -> Kind {
+    match kind {
+        DriverKind::Cloud => Kind::Cloud,
+        DriverKind::Database => Kind::Database,
+        DriverKind::LoadBalancer => Kind::LoadBalancer,
+        DriverKind::Mgm => Kind::Mgm,
+    }
 }
 
 /// The secrets of a driver's section by their dotted names, for `secret.get`.
@@ -79,14 +90,11 @@ fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret>
 pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
     let config = serde_json::from_str(driver_config)
         .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
-    let path = path
-        .canonicalize()
-        .map_err(|error| Failure::Failed(format!("{} cannot be opened: {error}", path.display())))?;
-    let manifest = drivers::inspect(&path).map_err(|error| Failure::Failed(error.to_string()))?.manifest;
-    let kind = manifest.kind.parse().map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let file = drivers::inspect(path, true).map_err(|error| Failure::Failed(error.to_string()))?;
+    let kind = file.manifest.kind.parse().map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
     let mut settings = Settings::new(state_dir, path.parent().unwrap_or(Path::new("/")));
     settings.trust_own_files = true;
-    let mut entry = DriverEntry::new(kind, manifest.name, &path);
+    let mut entry = DriverEntry::new(kind, file.manifest.name, file.path);
     entry.isolation = Isolation::InProcess;
     entry.config = config;
     settings.drivers.push(entry);
@@ -98,7 +106,7 @@ pub fn endpoints(gearman: &Gearman) -> Vec<Endpoint> {
     gearman.endpoints().into_iter().map(|endpoint| Endpoint::new(endpoint.host, endpoint.port)).collect()
 }
 
-fn tls_files(files: &crate::config::TlsFiles) -> TlsFiles {
+fn tls_files(files: &config::TlsFiles) -> TlsFiles {
     let identity = TlsIdentity { certificate: files.cert.clone(), key: files.key.clone() };
     TlsFiles { ca: files.ca.clone(), identity: Some(identity) }
 }
@@ -139,7 +147,7 @@ pub fn worker_options(config: &Config) -> WorkerOptions {
 
 /// What the worker's controller is told.
 pub fn controller(config: &Config) -> worker::Settings {
-    let peer = |endpoint: crate::config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
+    let peer = |endpoint: config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
     worker::Settings {
         form: match config.worker.protocol {
             WorkerProtocol::Libra => worker::MessageForm::Libra,
