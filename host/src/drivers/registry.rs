@@ -286,6 +286,7 @@ impl Registry {
             driver.phase.store(Arc::new(Phase::Draining));
             let driver = Arc::clone(driver);
             Some(tokio::spawn(async move {
+                generation.services.end();
                 if let Err(fault) = generation.executor.close(grace).await {
                     tracing::warn!(driver = %driver.entry.full_name(), "{fault}");
                 }
