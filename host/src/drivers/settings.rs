@@ -9,31 +9,9 @@ use std::{
 };
 
 use capstan_plugin_api::Secret;
-use serde::{Deserialize, Serialize};
 
-use super::{Kind, host_services::Notification};
+use super::{Isolation, Kind, host_services::Notification};
 use crate::telemetry::Figures;
-
-/// Where a driver runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// In a child of its own.
-    #[default]
-    Process,
-    /// In the daemon.
-    InProcess,
-}
-
-impl Isolation {
-    /// As it stands in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::InProcess => "in-process",
-        }
-    }
-}
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
 #[derive(Clone)]
