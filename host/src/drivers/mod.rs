@@ -30,6 +30,7 @@ mod programs;
 mod registry;
 mod settings;
 mod store;
+mod task;
 
 pub use crate::config::Isolation;
 pub use configuration::schema_faults;
