@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     sync::mpsc,
     thread,
     time::Duration,
@@ -22,13 +22,19 @@ fn logged() -> World {
     world.config["archive_directory"] = json!(world.place.path().join("archive").to_str().unwrap());
     world.reopen();
     let syslog = UnixDatagram::bind(world.place.path().join("log.sock")).unwrap();
+    // HAProxy's worker has given up root's rights by the time it logs.
+    for path in [world.place.path().to_owned(), world.place.path().join("log.sock")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
     syslog.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (ports, a) = ([free_port(), free_port()], Web::start("a"));
     world.apply(&json!([
         load_balancer("web", "HTTP", ports[0], &[member("a", &a)]),
         load_balancer("db", "GALERA", ports[1], &[member("a", &a)]),
     ]));
-    ports.map(|port| get(port).unwrap());
+    for port in ports {
+        get(port).unwrap();
+    }
     let mut log = std::fs::File::create(world.place.path().join("haproxy.log")).unwrap();
     let mut wanted = vec![" http-in http-servers/id-a ", " tcp-in tcp-servers/id-a "];
     let mut line = [0; 4096];
