@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p capstan --bench driver_call [LIBRARY]`; without a library the C driver of the tests answers, so that the
 //! driver's own half is a copy. A library must be of kind `cloud` and answer `echo`.
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "a benchmark prints what it measured")]
 
 #[path = "../tests/drivers_support/mod.rs"]
 mod drivers_support;

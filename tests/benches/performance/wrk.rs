@@ -81,7 +81,8 @@ fn read(text: &str) -> Counted {
             counted.rate = rate.trim().parse().expect("a rate");
         } else if let Some(errors) = line.strip_prefix("Socket errors:") {
             // "connect 0, read 3, write 0, timeout 0"
-            counted.failed += errors.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
+            counted.failed +=
+                errors.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
         } else if let Some(count) = line.strip_prefix("Non-2xx or 3xx responses:") {
             counted.failed += count.trim().parse::<u64>().expect("a count");
         } else if let Some((count, _)) = line.split_once(" requests in ") {
