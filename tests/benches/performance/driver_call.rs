@@ -123,7 +123,7 @@ fn request() -> CreateNode {
 }
 
 fn envelope(params: &RawValue) -> Vec<u8> {
-    let request = Request { deadline_ms: 30_000, request_id: "bench", params: Some(params) };
+    let request = Request { deadline_ms: 30_000, request_id: "bench".into(), params: Some(params) };
     serde_json::to_vec(&request).expect("JSON")
 }
 

@@ -58,11 +58,6 @@ pub fn run(port: u16, connections: Connections, clients: u32, seconds: u64) -> C
 }
 
 impl Load {
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.0.child().try_wait(), Ok(None))
-    }
-
     /// Waits for the end and reads the counts.
     pub fn finish(mut self, seconds: u64) -> Counted {
         let status = self.0.wait(Duration::from_secs(seconds + 20));
