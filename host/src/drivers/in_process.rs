@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     task::{Context, Poll, Waker},
@@ -47,7 +47,6 @@ struct Inner {
     // Taken by `close`.
     instance: Mutex<Option<Arc<Instance>>>,
     pool: Pool<Task>,
-    out: AtomicUsize,
     quarantined: AtomicBool,
     figures: Arc<Figures>,
     cancels: OnceLock<SyncSender<u64>>,
@@ -92,7 +91,6 @@ impl InProcess {
             limits,
             instance: Mutex::new(Some(Arc::new(instance))),
             pool,
-            out: AtomicUsize::new(0),
             quarantined: AtomicBool::new(false),
             figures,
             cancels: OnceLock::new(),
@@ -141,9 +139,7 @@ impl Inner {
             finished: AtomicBool::new(false),
             progress: Mutex::new(Progress { phase: Phase::Queued, answered: None, waker: None, pass }),
         });
-        self.out.fetch_add(1, Ordering::AcqRel);
         if let Err(error) = self.pool.submit(Arc::clone(&task)) {
-            self.out.fetch_sub(1, Ordering::AcqRel);
             return Err(DriverError::unavailable("the daemon has no thread for the call")
                 .for_operator(format!("no thread for {}: {error}", self.name)));
         }
@@ -169,6 +165,17 @@ impl Inner {
         });
         // Full or gone: the driver still sees it when it asks `cancelled`.
         let _best_effort = sender.try_send(state.id);
+    }
+
+    /// Waits for the answer until `deadline` and the grace after it.
+    async fn wait(self: &Arc<Self>, task: Arc<Task>, deadline: Instant) -> Option<Answered> {
+        let mut abandoned = Abandoned(Some(Arc::clone(&task)));
+        let answered = match tokio::time::timeout_at(deadline.into(), Waiting(&task)).await {
+            Ok(answered) => Some(answered),
+            Err(_elapsed) => self.wind_down(&task).await,
+        };
+        abandoned.0 = None;
+        answered
     }
 
     /// Cancels, waits for the grace and writes the thread off.
@@ -213,11 +220,22 @@ impl Task {
         }
     }
 
+    /// The answer, once. Place and turn are given back with it: whoever has it may call again at once.
+    fn take(&self) -> Option<Answered> {
+        let mut progress = self.progress();
+        let answered = progress.answered.take()?;
+        progress.pass = None;
+        Some(answered)
+    }
+
     /// Writes the task's thread off, unless it has just finished.
     fn give_up(&self) -> Option<Answered> {
         let mut progress = self.progress();
         match progress.phase {
-            Phase::Finished => return progress.answered.take(),
+            Phase::Finished => {
+                progress.pass = None;
+                return progress.answered.take();
+            }
             Phase::Lost => return None,
             // Nobody took it up: whoever does will see that it is over.
             Phase::Queued => progress.phase = Phase::Lost,
@@ -247,10 +265,10 @@ impl Task {
         let mut progress = self.progress();
         let was_lost = progress.phase == Phase::Lost;
         progress.phase = Phase::Finished;
-        // Before the answer can be seen: whoever got it may call again at once and must find place and turn free.
-        progress.pass = None;
         let waker = progress.waker.take();
-        if !was_lost {
+        if was_lost {
+            progress.pass = None;
+        } else {
             progress.answered = Some(answered);
         }
         drop(progress);
@@ -264,7 +282,6 @@ impl Task {
                 "a lost call came back; its answer is dropped"
             );
         }
-        self.inner.out.fetch_sub(1, Ordering::AcqRel);
         was_lost
     }
 }
@@ -275,8 +292,6 @@ impl pool::Job for Task {
             let mut progress = self.progress();
             if progress.phase != Phase::Queued {
                 progress.pass = None;
-                drop(progress);
-                self.inner.out.fetch_sub(1, Ordering::AcqRel);
                 return false;
             }
             progress.phase = Phase::Running;
@@ -284,7 +299,6 @@ impl pool::Job for Task {
         let start = Instant::now();
         let answered = self.work();
         let took = start.elapsed();
-        self.inner.note(took);
         self.finish(answered, took)
     }
 }
@@ -308,9 +322,14 @@ impl Future for Waiting<'_> {
     type Output = Answered;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let mut progress = self.0.progress();
-        if let Some(answered) = progress.answered.take() {
+        if let Some(answered) = self.0.take() {
             return Poll::Ready(answered);
+        }
+        let mut progress = self.0.progress();
+        if progress.phase == Phase::Finished {
+            // Between the two looks; the next poll takes it.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         progress.waker = Some(context.waker().clone());
         Poll::Pending
@@ -346,16 +365,15 @@ impl Executor for InProcess {
         Box::pin(async move {
             let inner = &self.inner;
             let (method, deadline) = (Arc::clone(&call.method), call.state.deadline);
+            let start = Instant::now();
             let task = inner.start(Work::Invoke(call))?;
-            if inner.is_quick() {
-                pool::look_out(LOOK_OUT, || task.finished.load(Ordering::Acquire));
-            }
-            let mut abandoned = Abandoned(Some(Arc::clone(&task)));
-            let answered = match tokio::time::timeout_at(deadline.into(), Waiting(&task)).await {
-                Ok(answered) => Some(answered),
-                Err(_elapsed) => inner.wind_down(&task).await,
+            let is_quick = inner.is_quick();
+            let seen = is_quick && pool::look_out(LOOK_OUT, || task.finished.load(Ordering::Acquire));
+            let answered = match seen.then(|| task.take()).flatten() {
+                Some(answered) => Some(answered),
+                None => inner.wait(task, deadline).await,
             };
-            abandoned.0 = None;
+            inner.note(start.elapsed());
             let Some(answered) = answered else {
                 return Err(DriverError::timeout("the driver did not answer in time").for_operator(format!(
                     "{method}: no answer by the deadline nor {} ms after it was cancelled; what it did is not known",
@@ -382,12 +400,7 @@ impl Executor for InProcess {
     fn health(&self, timeout: Duration) -> BoxFuture<'_, Result<Health, DriverError>> {
         Box::pin(async move {
             let task = self.inner.start(Work::Health)?;
-            let mut abandoned = Abandoned(Some(Arc::clone(&task)));
-            let answered = match tokio::time::timeout(timeout, Waiting(&task)).await {
-                Ok(answered) => Some(answered),
-                Err(_elapsed) => self.inner.wind_down(&task).await,
-            };
-            abandoned.0 = None;
+            let answered = self.inner.wait(task, Instant::now() + timeout).await;
             let answered =
                 answered.ok_or_else(|| DriverError::timeout("the driver's health did not answer in time"))?;
             read_health(answered)
@@ -398,11 +411,15 @@ impl Executor for InProcess {
         Box::pin(async move {
             let inner = &self.inner;
             let deadline = Instant::now() + grace;
-            while inner.out.load(Ordering::Acquire) > 0 {
+            // Each call that a thread has in hand holds the instance.
+            let out = || {
+                let instance = inner.instance.lock().unwrap_or_else(PoisonError::into_inner);
+                instance.as_ref().map_or(0, |instance| Arc::strong_count(instance) - 1)
+            };
+            while out() > 0 {
                 if Instant::now() >= deadline {
-                    let out = inner.out.load(Ordering::Acquire);
                     inner.pool.close();
-                    return Err(format!("{out} calls are still out, so the instance stays open"));
+                    return Err(format!("{} calls are still out, so the instance stays open", out()));
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

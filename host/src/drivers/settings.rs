@@ -12,6 +12,7 @@ use capstan_plugin_api::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, host_services::Notification};
+use crate::telemetry::Figures;
 
 /// Where a driver runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +127,8 @@ pub struct Settings {
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
     pub on_notify: Option<NotifyHook>,
+    /// Where calls are counted.
+    pub figures: Figures,
     /// The entries.
     pub drivers: Vec<DriverEntry>,
 }
@@ -146,6 +149,7 @@ impl Settings {
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,
+            figures: Figures::default(),
             drivers: Vec::new(),
         }
     }

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     config::{Loaded, LogFormat, Role},
     drivers::Registry,
-    http::{self, Listeners, Readiness},
-    telemetry::{self, Figures, Format, Notifier, State, names},
+    http::{self, Listeners, Metrics, Readiness},
+    telemetry::{self, Format, Notifier, State, names},
 };
 
 /// How long calls that are out at the end may take.
@@ -84,12 +84,12 @@ fn unreachable_end() -> Outcome {
 
 async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Receiver<bool>) -> Outcome {
     let config = &loaded.config;
-    let figures = Figures::default();
-    figures.gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
+    let metrics = Metrics::default();
+    metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
-    let registry = Registry::open(driver_settings(config, |_| true)?)
-        .await
-        .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let mut drivers = driver_settings(config, |_| true)?;
+    drivers.figures = metrics.figures().clone();
+    let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let readiness = Readiness::default();
     let http = bind_http(loaded).await?;
     let mut addresses: Vec<String> = http.addresses().iter().map(ToString::to_string).collect();
@@ -100,17 +100,17 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     // Rooms end in the reverse order of their start: first no new message, then the listeners, last the drivers.
     let (end_services, services_end) = watch::channel(false);
     let (end_listeners, listeners_end) = watch::channel(false);
-    let render = {
-        let figures = figures.clone();
-        Arc::new(move || figures.render())
-    };
-    let router =
-        http::router(http::Daemon { registry: registry.clone(), readiness: readiness.clone(), metrics: render });
+    metrics.observe_drivers(registry.clone());
+    let router = http::router(http::Daemon {
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+        metrics: metrics.clone(),
+    });
     let listeners = tokio::spawn(http.serve(router, listeners_end.clone()));
-    let job_server = roles::job_server(config, listeners_end).await?;
+    let job_server = roles::job_server(config, &metrics, listeners_end).await?;
     let mut worker = None;
     if config.daemon.roles.contains(&Role::Worker) {
-        worker = Some(roles::worker(config, &registry, &readiness, &figures, services_end)?);
+        worker = Some(roles::worker(config, &registry, &readiness, &metrics, services_end)?);
     }
 
     if let Some(worker) = &mut worker {

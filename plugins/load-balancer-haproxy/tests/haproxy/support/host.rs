@@ -153,7 +153,7 @@ pub struct Driver {
     table: &'static DriverTable,
     instance: *mut Instance,
     next: AtomicU64,
-    host: Arc<TestHost>,
+    _host: Arc<TestHost>,
 }
 
 // SAFETY: `DriverTable` promises that an instance may be called from any thread.
@@ -179,11 +179,7 @@ impl Driver {
         // SAFETY: all three live for the call; the host lives as long as the instance.
         let reply = unsafe { (table.open)(&host_table, Bytes::of(config.as_bytes()), &mut instance) };
         outcome(reply)?;
-        Ok(Self { table, instance, next: AtomicU64::new(1), host: Arc::clone(host) })
-    }
-
-    pub fn host(&self) -> &Arc<TestHost> {
-        &self.host
+        Ok(Self { table, instance, next: AtomicU64::new(1), _host: Arc::clone(host) })
     }
 
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, DriverError> {
