@@ -17,6 +17,7 @@ use crate::{
     measure::{Contender, Round, alternate, nanoseconds},
     report::{Report, Row, quantiles, time},
     rivals::Rivals,
+    scratch,
 };
 
 const ROUNDS: usize = 5;
@@ -38,7 +39,8 @@ fn config(name: &str, state: &Path) -> Value {
 /// The fresh process's side: loads the driver and prints the nanoseconds.
 pub fn load_once(arguments: &[String]) -> ExitCode {
     let [kind, name, state] = arguments else { return ExitCode::from(64) };
-    let kind: Kind = kind.parse().expect("a kind");
+    let known = DRIVERS.into_iter().find(|(of, known)| of.to_string() == *kind && known == name);
+    let Some((kind, name)) = known else { return ExitCode::from(64) };
     let state = Path::new(state);
     let entry = hosted::entry(kind, name, config(name, state));
     let runtime = Runtime::new().expect("a runtime");
@@ -80,7 +82,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
              directory, so the file is also copied and tried in a throw-away child."
         ),
     );
-    let kept = tempfile::tempdir().expect("a temporary folder");
+    let kept = scratch::folder();
     let mut slowest: Option<(f64, String, String)> = None;
     let mut probes = Vec::new();
     for (kind, name) in DRIVERS {
@@ -94,7 +96,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
                 Contender::new(
                     format!("{name}: load with probe and copy"),
                     repeat(|| {
-                        let fresh = tempfile::tempdir().expect("a temporary folder");
+                        let fresh = scratch::folder();
                         load(kind, name, fresh.path())
                     }),
                 ),

@@ -7,6 +7,7 @@ use crate::{
     haproxy::HaProxy,
     measure::median,
     report::{Report, Row},
+    scratch,
     wrk::{self, Connections},
 };
 
@@ -63,7 +64,7 @@ pub fn run(report: &mut Report) {
              Hand-tuned with keep-alive: another service, in which connections on both sides are kept; libra's contract closes them."
         ),
     );
-    let balancer = Balancer::start(2, 2);
+    let balancer = Balancer::start(scratch::folder(), 2, 2);
     let rendered = balancer.configuration();
     for line in ["option httpclose", "option forwardfor", "option httplog", "cookie SERVERID insert indirect"] {
         assert!(rendered.contains(line), "the rival is another service now; the driver renders\n{rendered}");
