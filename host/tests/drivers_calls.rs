@@ -1,4 +1,5 @@
 //! Calls to a loaded driver: answers, deadlines, limits, and what a misbehaving one costs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod drivers_support;
 

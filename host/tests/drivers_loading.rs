@@ -1,4 +1,5 @@
 //! What must not load, and the one line that says why.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod drivers_support;
 

@@ -1,4 +1,5 @@
 //! What a driver gets from its host, asked for over the boundary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod drivers_support;
 

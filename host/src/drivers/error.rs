@@ -83,17 +83,17 @@ impl fmt::Display for Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct LoadError {
     /// `kind.name`; empty when a file was looked at without an entry.
-    pub driver: String,
+    pub driver: Box<str>,
     /// The file.
     pub path: PathBuf,
     /// Where it failed.
     pub stage: Stage,
     /// What was found.
-    pub found: String,
+    pub found: Box<str>,
     /// What was expected.
-    pub expected: String,
+    pub expected: Box<str>,
     /// What the operator can do.
-    pub remedy: String,
+    pub remedy: Box<str>,
 }
 
 impl fmt::Display for LoadError {
@@ -133,9 +133,16 @@ impl Failure {
         Self { stage, found: found.into(), expected: expected.into(), remedy: remedy.into() }
     }
 
-    pub fn of(self, driver: impl Into<String>, path: impl Into<PathBuf>) -> LoadError {
+    pub fn of(self, driver: impl Into<Box<str>>, path: impl Into<PathBuf>) -> LoadError {
         let Self { stage, found, expected, remedy } = self;
-        LoadError { driver: driver.into(), path: path.into(), stage, found, expected, remedy }
+        LoadError {
+            driver: driver.into(),
+            path: path.into(),
+            stage,
+            found: found.into(),
+            expected: expected.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 

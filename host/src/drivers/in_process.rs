@@ -1,28 +1,24 @@
 //! The executor in the daemon's own address space: calls run on threads of the driver's own pool.
 
 use std::{
-    borrow::Cow,
-    future::Future,
-    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
-    task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use capstan_plugin_api::{DriverError, Health, Retry, call::Request, error::ErrorCode};
+use capstan_plugin_api::{DriverError, ErrorCode, Health, Retry};
 
 use super::{
     boundary::{Answered, Instance},
     executor::{Answer, BoxFuture, Call, Condition, Executor, interpret},
     figures::Figures,
-    gate::Pass,
     host_services::CallState,
     pool::{self, Pool},
+    task::{Task, Work},
 };
 
 /// A caller looks for the answer itself for this long before it lets its thread do something else.
@@ -42,12 +38,11 @@ pub(super) struct InProcess {
 }
 
 struct Inner {
-    name: String,
+    name: Arc<str>,
     limits: Limits,
     // Taken by `close`.
     instance: Mutex<Option<Arc<Instance>>>,
     pool: Pool<Task>,
-    out: AtomicUsize,
     quarantined: AtomicBool,
     figures: Arc<Figures>,
     cancels: OnceLock<SyncSender<u64>>,
@@ -55,44 +50,15 @@ struct Inner {
     usual: AtomicU64,
 }
 
-enum Work {
-    Health,
-    Invoke(Call),
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    Queued,
-    Running,
-    Finished,
-    Lost,
-}
-
-struct Task {
-    inner: Arc<Inner>,
-    instance: Arc<Instance>,
-    work: Work,
-    finished: AtomicBool,
-    progress: Mutex<Progress>,
-}
-
-struct Progress {
-    phase: Phase,
-    answered: Option<Answered>,
-    waker: Option<Waker>,
-    pass: Option<Pass>,
-}
-
 impl InProcess {
     pub fn new(name: &str, instance: Instance, limits: Limits, figures: Arc<Figures>) -> Self {
         // One more, so that `health` is answered while all places are taken.
         let pool = Pool::new(name, limits.max_concurrency + 1);
         let inner = Inner {
-            name: name.to_owned(),
+            name: name.into(),
             limits,
             instance: Mutex::new(Some(Arc::new(instance))),
             pool,
-            out: AtomicUsize::new(0),
             quarantined: AtomicBool::new(false),
             figures,
             cancels: OnceLock::new(),
@@ -125,25 +91,13 @@ impl Inner {
         ))
     }
 
-    fn start(self: &Arc<Self>, mut work: Work) -> Result<Arc<Task>, DriverError> {
+    fn start(&self, work: Work) -> Result<Arc<Task>, DriverError> {
         if let Some(reason) = self.quarantine() {
             return Err(DriverError::unavailable("the driver is out of order").for_operator(reason));
         }
         let instance = self.instance()?;
-        let pass = match &mut work {
-            Work::Health => None,
-            Work::Invoke(call) => Some(std::mem::take(&mut call.pass)),
-        };
-        let task = Arc::new(Task {
-            inner: Arc::clone(self),
-            instance,
-            work,
-            finished: AtomicBool::new(false),
-            progress: Mutex::new(Progress { phase: Phase::Queued, answered: None, waker: None, pass }),
-        });
-        self.out.fetch_add(1, Ordering::AcqRel);
+        let task = Arc::new(Task::new(&self.name, instance, work));
         if let Err(error) = self.pool.submit(Arc::clone(&task)) {
-            self.out.fetch_sub(1, Ordering::AcqRel);
             return Err(DriverError::unavailable("the daemon has no thread for the call")
                 .for_operator(format!("no thread for {}: {error}", self.name)));
         }
@@ -156,7 +110,7 @@ impl Inner {
             let (sender, receiver) = sync_channel(CANCELS);
             let inner = Arc::downgrade(self);
             // A thread of its own: a `cancel` that does not return, against its contract, holds up only other cancels.
-            let started = thread::Builder::new().name(self.name.clone()).spawn(move || {
+            let started = thread::Builder::new().name(self.name.to_string()).spawn(move || {
                 while let Ok(id) = receiver.recv() {
                     let Some(instance) = inner.upgrade().and_then(|inner| inner.instance().ok()) else { return };
                     instance.cancel(id);
@@ -171,129 +125,46 @@ impl Inner {
         let _best_effort = sender.try_send(state.id);
     }
 
+    /// Waits for the answer until `deadline` and the grace after it.
+    async fn wait(self: &Arc<Self>, task: &Arc<Task>, deadline: Instant) -> Option<Answered> {
+        let mut abandoned = Abandoned(Some((Arc::clone(self), Arc::clone(task))));
+        let answered = match tokio::time::timeout_at(deadline.into(), task.wait()).await {
+            Ok(answered) => Some(answered),
+            Err(_elapsed) => self.wind_down(task).await,
+        };
+        abandoned.0 = None;
+        self.note(answered)
+    }
+
     /// Cancels, waits for the grace and writes the thread off.
-    async fn wind_down(self: &Arc<Self>, task: &Arc<Task>) -> Option<Answered> {
+    async fn wind_down(self: &Arc<Self>, task: &Task) -> Option<(Answered, Duration)> {
         if let Work::Invoke(call) = &task.work {
             self.cancel(&call.state);
         }
-        match tokio::time::timeout(self.limits.cancel_grace, Waiting(task)).await {
+        match tokio::time::timeout(self.limits.cancel_grace, task.wait()).await {
             Ok(answered) => Some(answered),
-            Err(_elapsed) => task.give_up(),
-        }
-    }
-}
-
-impl Task {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn method(&self) -> &str {
-        match &self.work {
-            Work::Health => "health",
-            Work::Invoke(call) => &call.method,
+            Err(_elapsed) => task.give_up(|| self.lose(task.method())),
         }
     }
 
-    fn work(&self) -> Answered {
-        match &self.work {
-            Work::Health => self.instance.health(),
-            Work::Invoke(call) => {
-                let left = call.state.deadline.saturating_duration_since(Instant::now());
-                let request = Request {
-                    deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-                    request_id: Cow::Borrowed(&call.state.request_id),
-                    params: Some(&call.params),
-                };
-                match serde_json::to_vec(&request) {
-                    Ok(body) => self.instance.invoke(call.state.id, &call.method, &body),
-                    Err(error) => Answered { status: u32::MAX, body: Err(format!("no request: {error}")) },
-                }
-            }
+    fn lose(&self, method: &str) {
+        let lost = self.pool.lose();
+        tracing::error!(
+            driver = %self.name, method, lost,
+            "a call did not come back after its deadline; its thread is lost until it does"
+        );
+        if lost > self.limits.max_lost && !self.quarantined.swap(true, Ordering::AcqRel) {
+            tracing::error!(driver = %self.name, lost, "the driver is quarantined");
         }
     }
 
-    /// Writes the task's thread off, unless it has just finished.
-    fn give_up(&self) -> Option<Answered> {
-        let mut progress = self.progress();
-        match progress.phase {
-            Phase::Finished => return progress.answered.take(),
-            Phase::Lost => return None,
-            // Nobody took it up: whoever does will see that it is over.
-            Phase::Queued => progress.phase = Phase::Lost,
-            Phase::Running => {
-                progress.phase = Phase::Lost;
-                let lost = self.inner.pool.lose();
-                tracing::error!(
-                    driver = %self.inner.name, method = self.method(), lost,
-                    "a call did not come back after its deadline; its thread is lost until it does"
-                );
-                if lost > self.inner.limits.max_lost && !self.inner.quarantined.swap(true, Ordering::AcqRel) {
-                    tracing::error!(driver = %self.inner.name, lost, "the driver is quarantined");
-                }
-                if let Some(turn) = progress.pass.as_ref().and_then(|pass| pass.turn.as_ref()) {
-                    turn.overrun();
-                }
-            }
-        }
-        // The place goes to the next call; the turn stays taken until the driver lets go.
-        if let Some(pass) = &mut progress.pass {
-            pass.place = None;
-        }
-        None
-    }
-
-    fn finish(&self, answered: Answered, took: Duration) -> bool {
-        let mut progress = self.progress();
-        let was_lost = progress.phase == Phase::Lost;
-        progress.phase = Phase::Finished;
-        // Before the answer can be seen: whoever got it may call again at once and must find place and turn free.
-        progress.pass = None;
-        let waker = progress.waker.take();
-        if !was_lost {
-            progress.answered = Some(answered);
-        }
-        drop(progress);
-        self.finished.store(true, Ordering::Release);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if was_lost {
-            tracing::warn!(
-                driver = %self.inner.name, method = self.method(), seconds = took.as_secs_f64(),
-                "a lost call came back; its answer is dropped"
-            );
-        }
-        self.inner.out.fetch_sub(1, Ordering::AcqRel);
-        was_lost
-    }
-}
-
-impl pool::Job for Task {
-    fn run(&self) -> bool {
-        {
-            let mut progress = self.progress();
-            if progress.phase != Phase::Queued {
-                progress.pass = None;
-                drop(progress);
-                self.inner.out.fetch_sub(1, Ordering::AcqRel);
-                return false;
-            }
-            progress.phase = Phase::Running;
-        }
-        let start = Instant::now();
-        let answered = self.work();
-        let took = start.elapsed();
-        self.inner.note(took);
-        self.finish(answered, took)
-    }
-}
-
-impl Inner {
-    fn note(&self, took: Duration) {
+    /// Takes note of what the driver needed.
+    fn note(&self, answered: Option<(Answered, Duration)>) -> Option<Answered> {
+        let (answered, took) = answered?;
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) >> 3;
         let usual = self.usual.load(Ordering::Relaxed);
         self.usual.store((usual - (usual >> 3)).saturating_add(took), Ordering::Relaxed);
+        Some(answered)
     }
 
     fn is_quick(&self) -> bool {
@@ -301,40 +172,23 @@ impl Inner {
     }
 }
 
-/// Resolves when the task has finished.
-struct Waiting<'a>(&'a Task);
-
-impl Future for Waiting<'_> {
-    type Output = Answered;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered> {
-        let mut progress = self.0.progress();
-        if let Some(answered) = progress.answered.take() {
-            return Poll::Ready(answered);
-        }
-        progress.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
-}
-
 /// Winds a call down when its caller goes away.
-struct Abandoned(Option<Arc<Task>>);
+struct Abandoned(Option<(Arc<Inner>, Arc<Task>)>);
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let Some(task) = self.0.take() else { return };
-        if task.finished.load(Ordering::Acquire) {
+        let Some((inner, task)) = self.0.take() else { return };
+        if task.is_finished() {
             return;
         }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                let inner = Arc::clone(&task.inner);
                 inner.wind_down(&task).await;
             })),
             // The runtime is gone, and with it the clock for the grace.
             Err(_) => {
                 if let Work::Invoke(call) = &task.work {
-                    task.inner.cancel(&call.state);
+                    inner.cancel(&call.state);
                 }
             }
         }
@@ -347,15 +201,11 @@ impl Executor for InProcess {
             let inner = &self.inner;
             let (method, deadline) = (Arc::clone(&call.method), call.state.deadline);
             let task = inner.start(Work::Invoke(call))?;
-            if inner.is_quick() {
-                pool::look_out(LOOK_OUT, || task.finished.load(Ordering::Acquire));
-            }
-            let mut abandoned = Abandoned(Some(Arc::clone(&task)));
-            let answered = match tokio::time::timeout_at(deadline.into(), Waiting(&task)).await {
-                Ok(answered) => Some(answered),
-                Err(_elapsed) => inner.wind_down(&task).await,
+            let seen = inner.is_quick() && pool::look_out(LOOK_OUT, || task.is_finished());
+            let answered = match seen.then(|| task.take()).flatten() {
+                Some(answered) => inner.note(Some(answered)),
+                None => inner.wait(&task, deadline).await,
             };
-            abandoned.0 = None;
             let Some(answered) = answered else {
                 return Err(DriverError::timeout("the driver did not answer in time").for_operator(format!(
                     "{method}: no answer by the deadline nor {} ms after it was cancelled; what it did is not known",
@@ -382,12 +232,7 @@ impl Executor for InProcess {
     fn health(&self, timeout: Duration) -> BoxFuture<'_, Result<Health, DriverError>> {
         Box::pin(async move {
             let task = self.inner.start(Work::Health)?;
-            let mut abandoned = Abandoned(Some(Arc::clone(&task)));
-            let answered = match tokio::time::timeout(timeout, Waiting(&task)).await {
-                Ok(answered) => Some(answered),
-                Err(_elapsed) => self.inner.wind_down(&task).await,
-            };
-            abandoned.0 = None;
+            let answered = self.inner.wait(&task, Instant::now() + timeout).await;
             let answered =
                 answered.ok_or_else(|| DriverError::timeout("the driver's health did not answer in time"))?;
             read_health(answered)
@@ -398,11 +243,15 @@ impl Executor for InProcess {
         Box::pin(async move {
             let inner = &self.inner;
             let deadline = Instant::now() + grace;
-            while inner.out.load(Ordering::Acquire) > 0 {
+            // Each call that a thread has in hand holds the instance.
+            let out = || {
+                let instance = inner.instance.lock().unwrap_or_else(PoisonError::into_inner);
+                instance.as_ref().map_or(0, |instance| Arc::strong_count(instance) - 1)
+            };
+            while out() > 0 {
                 if Instant::now() >= deadline {
-                    let out = inner.out.load(Ordering::Acquire);
                     inner.pool.close();
-                    return Err(format!("{out} calls are still out, so the instance stays open"));
+                    return Err(format!("{} calls are still out, so the instance stays open", out()));
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -162,3 +162,46 @@ pub(super) fn glibc_version() -> Option<String> {
     let text = unsafe { CStr::from_ptr(version()) };
     text.to_str().ok().map(ToOwned::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(abi_stable: [u32; 3], layout: &'static TypeLayout) -> LayoutRecord {
+        LayoutRecord { abi_stable, layout, host_layout: abi::LAYOUT.host_layout }
+    }
+
+    #[test]
+    fn another_layout_is_refused_in_a_few_words() {
+        let own = abi::LAYOUT.abi_stable;
+        assert!(check_layout(&abi::LAYOUT).is_ok());
+        let failure = check_layout(&record(own, abi::LAYOUT.host_layout)).unwrap_err();
+        assert!(failure.found.starts_with("another layout of DriverTable (Error:"), "{}", failure.found);
+        assert!(failure.found.len() < 500, "{}", failure.found);
+        // Another abi_stable describes types in its own way, so there is nothing to compare.
+        assert!(check_layout(&record([own[0], own[1] + 1, 0], abi::LAYOUT.host_layout)).is_ok());
+        assert!(check_layout(ptr::null()).is_err());
+    }
+
+    #[test]
+    fn tables_are_looked_at_before_they_are_believed() {
+        #[repr(C)]
+        struct Patched(Numbers);
+        let good =
+            Numbers { magic: abi::MAGIC, epoch: abi::EPOCH, size: size_of::<DriverTable>() as u32, functions: [1; 6] };
+        let refused = |numbers: Numbers| {
+            let patched = Patched(numbers);
+            table(ptr::addr_of!(patched).cast()).err().map(|failure| failure.found)
+        };
+        assert_eq!(refused(good), None);
+        assert!(refused(Numbers { magic: 1, ..good }).is_some());
+        assert!(refused(Numbers { epoch: 2, ..good }).is_some());
+        assert!(refused(Numbers { size: 16, ..good }).is_some());
+        assert_eq!(refused(Numbers { size: 4096, ..good }), None, "a longer table begins like ours");
+        for index in 0..6 {
+            let mut functions = [1; 6];
+            functions[index] = 0;
+            assert!(refused(Numbers { functions, ..good }).is_some());
+        }
+    }
+}

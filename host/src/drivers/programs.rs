@@ -1,7 +1,7 @@
 //! The `program.*` services: what must outlive its driver, found again by name after any restart.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions},
     io,
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use std::{
 use capstan_plugin_api::{DriverError, Program, ProgramSpec};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    fs::OFlags,
+    fs::{FlockOperation, OFlags},
     process::{Pid, PidfdFlags, Signal},
 };
 use serde::{Deserialize, Serialize};
@@ -151,13 +151,16 @@ impl Programs {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(fault)?;
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
-            match file.try_lock() {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
-                Err(TryLockError::WouldBlock) => {
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
                     return Err(DriverError::unavailable(format!("the program {name} is being started or stopped")));
                 }
-                Err(TryLockError::Error(error)) => return Err(fault(error)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(name, &error)),
             }
         }
     }

@@ -2,9 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::packet::{
-    Decoded, FrameError, HEADER_LENGTH, Header, Magic, Packet, PacketError, decode, header,
-};
+use super::packet::{Decoded, FrameError, HEADER_LENGTH, Header, Magic, Packet, PacketError, decode, header};
 
 /// What is read at once when nothing larger is announced.
 const CHUNK: usize = 32 * 1024;
@@ -26,16 +24,9 @@ pub(super) enum Frame<'a> {
     /// A packet larger than the limit. Its head is given; the rest was skipped as it arrived, and never held. It is
     /// told once all of it has passed: gearmand frees a job as soon as it is answered, even while it is still sending
     /// that job, and closes the connection then.
-    Oversized {
-        kind: u32,
-        size: usize,
-        head: &'a [u8],
-    },
+    Oversized { kind: u32, size: usize, head: &'a [u8] },
     /// A packet.
-    Packet {
-        magic: Magic,
-        packet: Result<Packet<'a>, PacketError>,
-    },
+    Packet { magic: Magic, packet: Result<Packet<'a>, PacketError> },
 }
 
 /// Bytes read from a stream and not yet consumed.
@@ -53,22 +44,11 @@ pub(super) struct Frames {
 impl Frames {
     /// Bodies up to `limit` bytes; `text` admits lines of the text protocol.
     pub fn new(limit: usize, text: bool) -> Frames {
-        Frames {
-            bytes: Vec::new(),
-            start: 0,
-            skip: 0,
-            oversized: None,
-            head: Vec::new(),
-            limit,
-            text,
-        }
+        Frames { bytes: Vec::new(), start: 0, skip: 0, oversized: None, head: Vec::new(), limit, text }
     }
 
     /// Reads once; 0 is the end of the stream. Cancel safe.
-    pub async fn fill(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin + ?Sized),
-    ) -> std::io::Result<usize> {
+    pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> std::io::Result<usize> {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
@@ -119,22 +99,14 @@ impl Frames {
             return Ok(Some(Frame::Oversized { kind, size, head }));
         }
         let begin = self.start;
-        let Some(pending) = self
-            .bytes
-            .get(begin..)
-            .filter(|pending| !pending.is_empty())
-        else {
+        let Some(pending) = self.bytes.get(begin..).filter(|pending| !pending.is_empty()) else {
             return Ok(None);
         };
         if self.text && pending.first() != Some(&0) {
             let Some(end) = pending.iter().position(|byte| *byte == b'\n') else {
                 if pending.len() > MAX_LINE {
                     let size = pending.len();
-                    return Err(FrameError::TooLarge {
-                        kind: 0,
-                        size,
-                        limit: MAX_LINE,
-                    });
+                    return Err(FrameError::TooLarge { kind: 0, size, limit: MAX_LINE });
                 }
                 return Ok(None);
             };
@@ -144,12 +116,7 @@ impl Frames {
         }
         match decode(pending, self.limit) {
             Ok(Decoded::Incomplete { .. }) => Ok(None),
-            Ok(Decoded::Whole {
-                magic,
-                packet,
-                consumed,
-                ..
-            }) => {
+            Ok(Decoded::Whole { magic, packet, consumed, .. }) => {
                 self.start = begin + consumed;
                 Ok(Some(Frame::Packet { magic, packet }))
             }
@@ -174,12 +141,8 @@ mod tests {
             frames.fill(&mut one).await.unwrap();
             loop {
                 match frames.next() {
-                    Ok(Some(Frame::Packet {
-                        packet: Ok(packet), ..
-                    })) => seen.push(format!("{}", packet.kind())),
-                    Ok(Some(Frame::Line(line))) => {
-                        seen.push(String::from_utf8_lossy(line).into_owned())
-                    }
+                    Ok(Some(Frame::Packet { packet: Ok(packet), .. })) => seen.push(format!("{}", packet.kind())),
+                    Ok(Some(Frame::Line(line))) => seen.push(String::from_utf8_lossy(line).into_owned()),
                     Ok(Some(Frame::Oversized { kind, size, head })) => {
                         seen.push(format!("{kind} of {size}, head {}", head.len()));
                     }
@@ -210,14 +173,8 @@ mod tests {
         Packet::GrabJob(Grab::Unique).encode(Magic::Request, &mut bytes);
         bytes.extend_from_slice(b"version\r\nstatus\n");
         Packet::PreSleep.encode(Magic::Request, &mut bytes);
-        assert_eq!(
-            read(&bytes, 1000).await,
-            ["7 of 9003, head 4096", "30", "version", "status", "4"]
-        );
-        assert_eq!(
-            read(&bytes, 10_000).await,
-            ["7", "30", "version", "status", "4"]
-        );
+        assert_eq!(read(&bytes, 1000).await, ["7 of 9003, head 4096", "30", "version", "status", "4"]);
+        assert_eq!(read(&bytes, 10_000).await, ["7", "30", "version", "status", "4"]);
     }
 
     // G06
@@ -232,9 +189,6 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_end_is_refused() {
         let seen = read(&[b'x'; MAX_LINE + 2], 1000).await;
-        assert!(
-            seen.len() == 1 && seen[0].contains("limit of 8192"),
-            "{seen:?}"
-        );
+        assert!(seen.len() == 1 && seen[0].contains("limit of 8192"), "{seen:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Drivers in C, built when a test asks for one, and folders that the loader trusts.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::{
     fs,

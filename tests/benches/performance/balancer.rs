@@ -149,7 +149,8 @@ impl Drop for Balancer {
             idempotency_key: "bench-end".into(),
         };
         let options = CallOptions { serial_key: Some(DEVICE.into()), ..CallOptions::default() };
-        let _what_stays_is_killed: Result<Applied, _> = self.runtime.block_on(self.handle.call("delete", &target, options));
+        let _what_stays_is_killed: Result<Applied, _> =
+            self.runtime.block_on(self.handle.call("delete", &target, options));
         self.runtime.block_on(self.registry.close(std::time::Duration::from_secs(5)));
         // HAProxy outlives its driver by design; a run that went wrong must not leave it behind.
         for id in process::with_command_line(&self.folder.path().display().to_string()) {

@@ -6,20 +6,22 @@ use std::{
     collections::BTreeMap,
     hint::black_box,
     io::{Read, Write},
-    ptr,
-    thread,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
 // Brings in the root symbol below.
-use capstan_cloud_dummy as _;
 use capstan::drivers::{CallOptions, DriverHandle, Kind};
+use capstan_cloud_dummy as _;
 use capstan_plugin_api::{
     abi::{self, Bytes, DriverTable, HostContext, HostTable, Reply},
     call::Request,
     cloud::{CreateNode, Node},
 };
-use serde_json::{json, value::{RawValue, to_raw_value}};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -121,7 +123,7 @@ fn request() -> CreateNode {
 }
 
 fn envelope(params: &RawValue) -> Vec<u8> {
-    let request = Request { deadline_ms: 30_000, request_id: "bench", params: Some(params) };
+    let request = Request { deadline_ms: 30_000, request_id: "bench".into(), params: Some(params) };
     serde_json::to_vec(&request).expect("JSON")
 }
 
@@ -224,7 +226,11 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
             time(serde.p50()),
             time(process.p50())
         ),
-        relation: format!("{:.1} x the bare table, {:.0} x faster than the child", task.p50() / table.p50(), process.p50() / task.p50()),
+        relation: format!(
+            "{:.1} x the bare table, {:.0} x faster than the child",
+            task.p50() / table.p50(),
+            process.p50() / task.p50()
+        ),
         aim: "5 us".into(),
         kept: Some(task.p50() <= AIM),
     });

@@ -7,10 +7,7 @@ use std::{
     time::Instant,
 };
 
-use capstan::{
-    drivers::{Kind, Registry},
-    telemetry::Figures,
-};
+use capstan::drivers::{Kind, Registry};
 use capstan_tests::paths;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -47,7 +44,7 @@ pub fn load_once(arguments: &[String]) -> ExitCode {
     let runtime = Runtime::new().expect("a runtime");
     let settings = hosted::settings(state, vec![entry]);
     let start = Instant::now();
-    let registry = runtime.block_on(Registry::open(settings, Figures::default())).expect("a registry");
+    let registry = runtime.block_on(Registry::open(settings)).expect("a registry");
     let took = nanoseconds(start.elapsed());
     registry.handle(kind, name).unwrap_or_else(|error| panic!("{error}"));
     print(took);
@@ -70,6 +67,10 @@ fn load(kind: Kind, name: &str, state: &Path) -> u64 {
     answer(Command::new(program).args(["--load-once", &kind.to_string(), name]).arg(state))
 }
 
+fn repeat(mut once: impl FnMut() -> u64) -> impl FnMut() -> Round {
+    move || (0..LOADS).map(|_| once()).collect()
+}
+
 /// The whole subject.
 pub fn run(report: &mut Report, rivals: &Rivals) {
     report.subject(
@@ -86,21 +87,20 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         let file = paths::driver(&format!("{kind}_{name}"));
         let state = kept.path().join(name);
         load(kind, name, &state);
-        let repeat = |mut once: Box<dyn FnMut() -> u64 + '_>| move || -> Round { (0..LOADS).map(|_| once()).collect() };
         let [later, first, linker] = alternate(
             ROUNDS,
             [
-                Contender::new(format!("{name}: load, probed before"), repeat(Box::new(|| load(kind, name, &state)))),
+                Contender::new(format!("{name}: load, probed before"), repeat(|| load(kind, name, &state))),
                 Contender::new(
                     format!("{name}: load with probe and copy"),
-                    repeat(Box::new(|| {
+                    repeat(|| {
                         let fresh = tempfile::tempdir().expect("a temporary folder");
                         load(kind, name, fresh.path())
-                    })),
+                    }),
                 ),
                 Contender::new(
                     format!("{name}: dlopen and dlsym alone"),
-                    repeat(Box::new(|| answer(Command::new(rivals.program("dlopen")).arg(&file)))),
+                    repeat(|| answer(Command::new(rivals.program("dlopen")).arg(&file))),
                 ),
             ],
         );

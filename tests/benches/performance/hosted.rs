@@ -27,7 +27,7 @@ pub fn settings(state: &Path, entries: Vec<DriverEntry>) -> Settings {
 pub fn open(runtime: &Runtime, state: &Path, entry: DriverEntry) -> (Registry, DriverHandle) {
     let (kind, name) = (entry.kind, entry.name.clone());
     let settings = settings(state, vec![entry]);
-    let registry = runtime.block_on(Registry::open(settings, capstan::telemetry::Figures::default())).expect("a registry");
+    let registry = runtime.block_on(Registry::open(settings)).expect("a registry");
     let handle = registry.handle(kind, &name).unwrap_or_else(|error| panic!("{error}"));
     (registry, handle)
 }

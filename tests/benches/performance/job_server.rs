@@ -1,9 +1,6 @@
 //! The embedded job server beside gearmand, driven by the same libgearman clients and workers.
 
-use capstan_tests::{
-    daemon::Site,
-    gearmand::Gearmand,
-};
+use capstan_tests::{daemon::Site, gearmand::Gearmand};
 
 use crate::{
     measure::{Contender, alternate, median},

@@ -1,6 +1,11 @@
 //! Our figures beside the rivals', measured in the same run: `make bench`, or `cargo bench -p capstan-tests -- SUBJECT…`
 //! after `cargo build --release --workspace`. Whatever is started here is ended by its process id.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark stops where something is wrong")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark stops where something is wrong"
+)]
 
 mod balancer;
 mod driver_call;
@@ -69,6 +74,10 @@ fn main() -> ExitCode {
         }
     }
     let all_reached = report.summary();
-    println!("\n{} s. {}", begun.elapsed().as_secs(), if all_reached { "Every aim was reached." } else { "An aim was missed." });
+    println!(
+        "\n{} s. {}",
+        begun.elapsed().as_secs(),
+        if all_reached { "Every aim was reached." } else { "An aim was missed." }
+    );
     ExitCode::SUCCESS
 }

@@ -168,7 +168,9 @@ pub fn run(report: &mut Report) {
                     hand.borrow_mut().slot(third, *slot_in);
                 })
             }),
-            Contender::new("the file alone: write, fsync, rename, fsync", || each(2, CHANGES, || hand.borrow().persist())),
+            Contender::new("the file alone: write, fsync, rename, fsync", || {
+                each(2, CHANGES, || hand.borrow().persist())
+            }),
             Contender::new("reload by hand", || each(1, RELOADS, || hand.borrow_mut().reload())),
         ],
     );

@@ -64,6 +64,14 @@ pub fn run(report: &mut Report) {
         ),
     );
     let balancer = Balancer::start(2, 2);
+    let rendered = balancer.configuration();
+    for line in ["option httpclose", "option forwardfor", "option httplog", "cookie SERVERID insert indirect"] {
+        assert!(rendered.contains(line), "the rival is another service now; the driver renders\n{rendered}");
+    }
+    assert!(
+        !rendered.contains("nbthread"),
+        "the rival takes HAProxy's own number of threads; the driver renders\n{rendered}"
+    );
     let ports = [balancer.port, free_port(), free_port()];
     let _hand = [
         HaProxy::start(&by_hand(&balancer, ports[1], "option httpclose"), ports[1]),

@@ -75,9 +75,8 @@ impl Report {
 }
 
 fn print<const N: usize>(rows: &[[String; N]]) {
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-    });
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     for (number, row) in rows.iter().enumerate() {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("| {} |", cells.join(" | "));

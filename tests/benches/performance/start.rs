@@ -50,7 +50,8 @@ fn start(site: &Site) -> (Process, u64) {
     let process = Process::spawn(&mut command).expect("capstan starts");
     let mut buffer = [0; 4096];
     loop {
-        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no READY ({error}); its log:\n{}", site.log()));
+        let length =
+            socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no READY ({error}); its log:\n{}", site.log()));
         if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
             return (process, nanoseconds(start.elapsed()));
         }

@@ -58,11 +58,6 @@ pub fn run(port: u16, connections: Connections, clients: u32, seconds: u64) -> C
 }
 
 impl Load {
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.0.child().try_wait(), Ok(None))
-    }
-
     /// Waits for the end and reads the counts.
     pub fn finish(mut self, seconds: u64) -> Counted {
         let status = self.0.wait(Duration::from_secs(seconds + 20));
@@ -86,7 +81,8 @@ fn read(text: &str) -> Counted {
             counted.rate = rate.trim().parse().expect("a rate");
         } else if let Some(errors) = line.strip_prefix("Socket errors:") {
             // "connect 0, read 3, write 0, timeout 0"
-            counted.failed += errors.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
+            counted.failed +=
+                errors.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
         } else if let Some(count) = line.strip_prefix("Non-2xx or 3xx responses:") {
             counted.failed += count.trim().parse::<u64>().expect("a count");
         } else if let Some((count, _)) = line.split_once(" requests in ") {

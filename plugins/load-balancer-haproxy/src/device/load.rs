@@ -205,13 +205,14 @@ fn load_of(text: &str) -> Option<u64> {
     line.split(' ').find_map(|word| word.strip_prefix("load="))?.parse().ok()
 }
 
-/// What a file of ours binds.
+/// What a file of ours binds. A disabled frontend binds nothing.
 fn binds_of(text: &str) -> Vec<SocketAddr> {
     let Ok(configuration) = config::parse(text) else { return Vec::new() };
-    let directives = configuration.sections.into_iter().flat_map(|section| section.directives);
-    directives
+    let serving = configuration.sections.iter().filter(|section| !section.directives.contains(&Directive::Disabled));
+    serving
+        .flat_map(|section| &section.directives)
         .filter_map(|directive| match directive {
-            Directive::Bind(address) => Some(address),
+            Directive::Bind(address) => Some(*address),
             _ => None,
         })
         .collect()

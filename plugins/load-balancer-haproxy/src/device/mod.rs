@@ -18,7 +18,8 @@ use std::{
 use capstan_plugin_api::{CallContext, DriverError, LogLevel, load_balancer::Target};
 
 pub use fault::Fault;
-pub use files::Paths;
+pub use files::{Paths, Staged};
+pub use observe::names_for_log;
 
 use crate::{
     config::StatsSocket,
