@@ -382,14 +382,16 @@ fn haproxy_killed_is_brought_back_by_the_next_update() {
         ("the worker", workers),
     ] {
         for round in 0..rounds {
-            for pid in pick(&stage.site) {
-                process::signal_to(pid, Signal::KILL);
+            let victims = pick(&stage.site);
+            for pid in &victims {
+                process::signal_to(*pid, Signal::KILL);
             }
+            wait_for("the kill", FAR, || victims.iter().all(|pid| !process::is_alive(*pid)).then_some(()));
             if what == "all" && round == 0 {
                 wait_for("HAProxy to be gone", FAR, || stage.site.haproxy_processes().is_empty().then_some(()));
                 stage.site.fail(&action("STATS"), "HAProxy is not running.");
             }
-            // The same message as before, and sometimes before the kill has had its effect: what matters is what runs.
+            // The same message as before, and maybe while a worker still answers that has lost its master.
             stage.site.pass(&message);
             wait_for("it to serve", FAR, || {
                 web::get(stage.port, None).is_ok_and(|answer| answer.body == "red").then_some(())
