@@ -75,7 +75,7 @@ fn a_part_that_reaches_beyond_the_end_is_named() {
     let sections = sections.map(|(n, _)| (n, header.e_shoff(endian) as usize + n * 64 + 32));
     let all = segments.map(|(n, at)| (format!("segment {n}"), at));
     for (part, at) in all.chain(sections.map(|(n, at)| (format!("section {n}"), at))) {
-        for size in [GOOD.len() as u64, u64::MAX] {
+        for size in [GOOD.len() as u64 + 1, u64::MAX] {
             let mut file = GOOD.clone();
             file[at..at + 8].copy_from_slice(&size.to_le_bytes());
             let fault = read(&file).unwrap_err();
