@@ -412,36 +412,54 @@ async fn a_worker_that_hangs_up_late_does_not_keep_the_server() {
     within("the worker sees it", state.wait_for(|state| state.connected.is_empty())).await.unwrap();
 }
 
-// G51
-#[tokio::test]
+// G51: a small write is one segment, and a segment arrives whole. So if the answer is ever seen without the question,
+// they were two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_and_the_next_question_leave_together() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = Endpoint::from(listener.local_addr().unwrap());
+    let server = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        let expect = |stream: &mut std::net::TcpStream, expected: &[u8]| {
+            let mut seen = vec![0; expected.len()];
+            stream.read_exact(&mut seen).unwrap();
+            assert_eq!(seen, expected);
+        };
+        let respond = |stream: &mut std::net::TcpStream, kind: u32, body: &[u8]| {
+            let mut packet = request(kind, body);
+            packet[3] = b'S';
+            stream.write_all(&packet).unwrap();
+        };
+        // SET_CLIENT_ID, CAN_DO and the echo that confirms them; then the first question.
+        let registration = [request(22, b"test-f"), request(1, b"f"), request(16, b"registered")].concat();
+        expect(&mut stream, &registration);
+        respond(&mut stream, 17, b"registered");
+        expect(&mut stream, &request(30, b""));
+        let both = [request(13, b"H:x:1\0payload"), request(30, b"")].concat();
+        for _ in 0..500 {
+            respond(&mut stream, 31, b"H:x:1\0f\0u\0payload");
+            let mut first = [0; 200];
+            stream.set_nonblocking(true).unwrap();
+            let count = loop {
+                match stream.peek(&mut first) {
+                    Ok(count) => break count,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            stream.set_nonblocking(false).unwrap();
+            assert_eq!(first[..count], both);
+            expect(&mut stream, &both);
+        }
+        respond(&mut stream, 10, b"");
+        expect(&mut stream, &request(4, b""));
+    });
     let worker = Worker::new(&[endpoint], &Transport::plain(), quick("f")).unwrap();
     let (_stop, stopped) = watch::channel(false);
     let task = tokio::spawn(worker.run(echo, stopped));
-    let (mut stream, _) = within("the worker comes", listener.accept()).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    // SET_CLIENT_ID, CAN_DO and the echo that confirms them, then the question.
-    let registration = [request(22, b"test-f"), request(1, b"f"), request(16, b"registered")].concat();
-    let mut seen = vec![0; registration.len()];
-    stream.read_exact(&mut seen).await.unwrap();
-    assert_eq!(seen, registration);
-    let answer = |kind: u32, body: &[u8]| {
-        let mut packet = request(kind, body);
-        packet[3] = b'S';
-        packet
-    };
-    stream.write_all(&answer(17, b"registered")).await.unwrap();
-    let mut question = [0; 12];
-    stream.read_exact(&mut question).await.unwrap();
-    assert_eq!(question[..], request(30, b""));
-    stream.write_all(&answer(31, b"H:x:1\0f\0u\0payload")).await.unwrap();
-    let mut both = [0; 200];
-    let count = within("the answer", stream.read(&mut both)).await.unwrap();
-    assert_eq!(both[..count], [request(13, b"H:x:1\0payload"), request(30, b"")].concat());
-    stream.write_all(&answer(10, b"")).await.unwrap();
-    stream.read_exact(&mut question).await.unwrap();
-    assert_eq!(question[..], request(4, b""));
+    within("the exchange", server).await.unwrap();
     task.abort();
 }

@@ -269,7 +269,7 @@ async fn too_large_a_payload_fails_and_the_next_is_served() {
         assert!(matches!(outcome, Err(ClientError::Failed { .. })), "{outcome:?}");
         assert_eq!(client.call("small", &vec![1; 100_000], support::DEADLINE).await.unwrap().len(), 100_000);
     }
-    assert!(worker.state.borrow().last_error.is_none());
+    assert_eq!(worker.state.borrow().last_error, None);
     worker.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! The boundary is frozen: its layout stands in a golden file, and the C header agrees with it. Whoever has to change the
 //! golden file is making another epoch.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 
 use std::{fmt::Write, mem::offset_of, path::Path, process::Command};
 

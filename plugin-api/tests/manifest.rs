@@ -1,4 +1,5 @@
 //! The manifest that the attribute writes: the author's names, methods, secrets and schema, as the host reads them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 #![allow(unsafe_code, reason = "the test reads an exported symbol")]
 #![allow(dead_code, reason = "the configuration is read by nobody but the derive")]
 

@@ -6,6 +6,7 @@ use super::{
     DriverEntry, Isolation, Kind,
     elf::ElfFacts,
     error::{Failure, Stage},
+    kind::interfaces,
     libc_version,
 };
 
@@ -52,10 +53,10 @@ pub(super) fn check(facts: &ElfFacts, manifest: &Manifest, wanted: &Wanted) -> R
             format!("list it under known_drivers.{kind} or name another file"),
         );
     }
-    if !wanted.kind.interfaces().contains(&interface.as_str()) {
+    if !interfaces(wanted.kind).contains(&interface.as_str()) {
         return refuse(
             format!("interface {interface:?}"),
-            wanted.kind.interfaces().join(" or "),
+            interfaces(wanted.kind).join(" or "),
             "install the driver's build for this major, or a newer Capstan",
         );
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,18 +12,29 @@ use std::{
 use capstan_plugin_api::DriverError;
 
 use super::error::one_line;
+use crate::telemetry::{self, Counter, Histogram, names};
 
 /// Codes are an open set that the driver chooses from; more than these are counted as one.
 const MOST_CODES: usize = 32;
-const OTHER_CODES: &str = "other";
-/// Four steps for each power of two, from 1 ns to more than an hour.
-const STEPS: usize = 42 * 4;
+const OTHER: &str = "other";
+/// Methods are the host's own words; a driver cannot add to them.
+const MOST_METHODS: usize = 256;
 
 pub(super) struct Figures {
+    labels: [String; 2],
+    metrics: telemetry::Figures,
+    methods: Mutex<BTreeMap<String, Method>>,
     calls: AtomicU64,
     panics: AtomicU64,
     failures: Mutex<Failures>,
     latency: Histogram,
+}
+
+/// What is counted of one method, found once.
+#[derive(Clone)]
+struct Method {
+    well: Arc<Counter>,
+    seconds: Arc<Histogram>,
 }
 
 #[derive(Default)]
@@ -32,29 +43,51 @@ struct Failures {
     last: Option<String>,
 }
 
-impl Default for Figures {
-    fn default() -> Self {
+impl Figures {
+    /// Figures of the driver `kind.name`, none noted; also counted in `metrics`.
+    pub fn new(kind: &str, name: &str, metrics: telemetry::Figures) -> Self {
         Self {
+            labels: [kind.to_owned(), name.to_owned()],
+            metrics,
+            methods: Mutex::default(),
             calls: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             failures: Mutex::default(),
             latency: Histogram::default(),
         }
     }
-}
 
-impl Figures {
     /// Notes a call that has ended.
-    pub fn note_call(&self, took: Duration, failure: Option<(&str, &DriverError)>) {
+    pub fn note_call(&self, method: &str, took: Duration, failure: Option<&DriverError>) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.latency.note(took);
-        let Some((method, error)) = failure else { return };
+        self.latency.record(took);
+        let counted = self.method(method);
+        counted.seconds.record(took);
+        let Some(error) = failure else { return counted.well.increment() };
         let line = one_line(&format!("{method}: {}: {error}", error.code));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let code = error.code.as_str();
         let known = failures.by_code.contains_key(code) || failures.by_code.len() < MOST_CODES && code.len() <= 64;
-        *failures.by_code.entry(if known { code } else { OTHER_CODES }.to_owned()).or_default() += 1;
+        let code = if known { code } else { OTHER };
+        *failures.by_code.entry(code.to_owned()).or_default() += 1;
         failures.last = Some(line);
+        drop(failures);
+        let [kind, name] = &self.labels;
+        self.metrics.counter(&names::DRIVER_CALLS, [kind, name, method, code]).increment();
+    }
+
+    fn method(&self, method: &str) -> Method {
+        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = methods.get(method) {
+            return known.clone();
+        }
+        let method = if methods.len() < MOST_METHODS { method } else { OTHER };
+        let [kind, name] = &self.labels;
+        let found = Method {
+            well: self.metrics.counter(&names::DRIVER_CALLS, [kind, name, method, "ok"]),
+            seconds: self.metrics.histogram(&names::DRIVER_CALL_SECONDS, [kind, name, method]),
+        };
+        methods.entry(method.to_owned()).or_insert(found).clone()
     }
 
     pub fn note_panic(&self) {
@@ -74,77 +107,15 @@ impl Figures {
         (failures.by_code.clone(), failures.last.clone())
     }
 
-    pub fn latency(&self) -> &Histogram {
-        &self.latency
-    }
-}
-
-/// Counts by the logarithm of the time, without a lock.
-pub(super) struct Histogram {
-    counts: Box<[AtomicU64]>,
-    sum_ns: AtomicU64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { counts: (0..STEPS).map(|_| AtomicU64::new(0)).collect(), sum_ns: AtomicU64::new(0) }
-    }
-}
-
-impl Histogram {
-    fn note(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(count) = self.counts.get(step_of(nanos)).or(self.counts.last()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum_ns.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    /// Seconds below which `share` (0 to 1) of the calls stayed, to the next quarter of a power of two; none without a call.
+    /// Seconds below which `share` (0 to 1) of the calls stayed; none without a call.
     pub fn quantile(&self, share: f64) -> Option<f64> {
-        let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        if total == 0 {
-            return None;
-        }
-        let wanted = (total as f64 * share).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        for (step, count) in counts.iter().enumerate() {
-            seen += count;
-            if seen >= wanted {
-                return Some(upper(step));
-            }
-        }
-        None
+        self.latency.quantile(share).map(|time| time.as_secs_f64())
     }
 
     /// Seconds spent in all calls.
-    pub fn sum(&self) -> f64 {
-        self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9
+    pub fn seconds(&self) -> f64 {
+        self.latency.sum().as_secs_f64()
     }
-
-    /// Calls that took at most so many seconds, for each bound.
-    pub fn buckets(&self, bounds: &[f64]) -> Vec<(f64, u64)> {
-        let mut totals: Vec<(f64, u64)> = bounds.iter().map(|bound| (*bound, 0)).collect();
-        for (step, count) in self.counts.iter().enumerate() {
-            let (count, above) = (count.load(Ordering::Relaxed), upper(step));
-            for (_, total) in totals.iter_mut().filter(|(bound, _)| above <= *bound) {
-                *total += count;
-            }
-        }
-        totals
-    }
-}
-
-fn step_of(nanos: u64) -> usize {
-    let power = nanos.max(4).ilog2() as usize;
-    let quarter = (nanos.max(4) >> (power - 2)) as usize & 3;
-    (power * 4 + quarter).min(STEPS - 1)
-}
-
-fn upper(step: usize) -> f64 {
-    let (power, quarter) = ((step / 4) as i32, (step % 4) as f64);
-    2_f64.powi(power) * (1.0 + (quarter + 1.0) / 4.0) / 1e9
 }
 
 #[cfg(test)]
@@ -152,33 +123,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_within_a_quarter() {
-        let histogram = Histogram::default();
-        for micros in 1..=1000 {
-            histogram.note(Duration::from_micros(micros));
+    fn calls_are_counted_by_method_and_code() {
+        let metrics = telemetry::Figures::default();
+        let figures = Figures::new("cloud", "acme", metrics.clone());
+        figures.note_call("list_nodes", Duration::from_millis(2), None);
+        figures.note_call("list_nodes", Duration::from_millis(2), Some(&DriverError::not_found("no\nnode")));
+        assert_eq!(figures.calls(), 2);
+        assert_eq!(figures.errors().0, BTreeMap::from([("not_found".to_owned(), 1)]));
+        assert_eq!(figures.errors().1.as_deref(), Some("list_nodes: not_found: no\\nnode"));
+        let text = metrics.render();
+        for line in [
+            r#"capstan_driver_calls_total{kind="cloud",driver="acme",method="list_nodes",code="ok"} 1"#,
+            r#"capstan_driver_calls_total{kind="cloud",driver="acme",method="list_nodes",code="not_found"} 1"#,
+            r#"capstan_driver_call_seconds_count{kind="cloud",driver="acme",method="list_nodes"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        let p50 = histogram.quantile(0.5).unwrap();
-        let p99 = histogram.quantile(0.99).unwrap();
-        assert!((500e-6..630e-6).contains(&p50), "{p50}");
-        assert!((990e-6..1240e-6).contains(&p99), "{p99}");
-        assert_eq!(histogram.buckets(&[1.0])[0].1, 1000);
-        assert!((histogram.sum() - 0.5005).abs() < 1e-9);
-        histogram.note(Duration::MAX);
-        histogram.note(Duration::ZERO);
-        assert!(histogram.quantile(1.0).unwrap() > 3600.0);
     }
 
     #[test]
-    fn a_driver_that_invents_codes_does_not_fill_the_memory() {
-        let figures = Figures::default();
+    fn a_driver_cannot_fill_the_memory_with_codes() {
+        let figures = Figures::new("cloud", "acme", telemetry::Figures::default());
         for number in 0..1000 {
-            let error: DriverError =
-                serde_json::from_value(serde_json::json!({ "code": format!("c{number}"), "message": "x" })).unwrap();
-            figures.note_call(Duration::ZERO, Some(("apply", &error)));
+            let code = format!("code_{number}").leak();
+            let error = DriverError::new(capstan_plugin_api::ErrorCode::new(code), "no");
+            figures.note_call("x", Duration::ZERO, Some(&error));
         }
-        let (codes, last) = figures.errors();
+        let (codes, _) = figures.errors();
         assert_eq!(codes.len(), MOST_CODES + 1);
-        assert_eq!(codes[OTHER_CODES], 1000 - MOST_CODES as u64);
-        assert_eq!(last.unwrap(), "apply: c999: x");
+        assert_eq!(codes.values().sum::<u64>(), 1000);
     }
 }

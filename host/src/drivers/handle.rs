@@ -131,7 +131,7 @@ impl DriverHandle {
     {
         let started = Instant::now();
         let outcome = self.try_call(method, params, options, started).await;
-        self.driver.figures.note_call(started.elapsed(), outcome.as_ref().err().map(|error| (method, error)));
+        self.driver.figures.note_call(method, started.elapsed(), outcome.as_ref().err());
         outcome
     }
 

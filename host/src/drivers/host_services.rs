@@ -130,6 +130,15 @@ pub(super) struct HostServices {
     pub secrets: BTreeMap<String, Secret>,
     pub on_notify: Option<NotifyHook>,
     pub kept: Kept,
+    /// See [`HostServices::end`].
+    pub ending: AtomicBool,
+}
+
+impl HostServices {
+    /// Lets the instance know that it is to end: `open` ran out of time, or `close` is coming.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
 }
 
 /// What instances of a driver leave for `driver info`.
@@ -325,8 +334,11 @@ impl HostSide for HostServices {
     }
 
     fn cancelled(&self, call_id: u64) -> bool {
-        // An id that nobody holds belongs to a call that has ended; its deadline is nobody's any more.
-        self.calls.find(call_id).is_some_and(|call| call.is_cancelled())
+        if call_id == 0 {
+            return self.ending.load(Ordering::Acquire);
+        }
+        // An id that nobody holds belongs to a call that has ended: whoever still works for it may stop.
+        self.calls.find(call_id).is_none_or(|call| call.is_cancelled())
     }
 }
 

@@ -32,13 +32,14 @@ mod settings;
 mod store;
 mod task;
 
+pub use crate::config::Isolation;
 pub use configuration::schema_faults;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
 pub use host_services::Notification;
-pub use kind::{Kind, UnknownKind};
+pub use kind::Kind;
 pub use manifest::{DriverFile, inspect};
 pub use probe::probe_main;
 pub use registry::{DriverInfo, DriverState, Registry, RunningCall};
-pub use settings::{DriverEntry, Isolation, Settings, default_directory};
+pub use settings::{DriverEntry, Settings, default_directory};

@@ -3,6 +3,7 @@
 use std::{
     sync::{
         Arc,
+        atomic::AtomicBool,
         mpsc::{RecvTimeoutError, SendError, sync_channel},
     },
     thread,
@@ -112,6 +113,7 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
         kept: Kept::default(),
+        ending: AtomicBool::new(false),
     }
 }
 
@@ -162,7 +164,7 @@ fn open(
         )
     };
     let config = serde_json::to_vec(&entry.config).map_err(|error| refuse(error.to_string()))?;
-    let host: Arc<dyn HostSide> = services;
+    let host: Arc<dyn HostSide> = Arc::clone(&services) as _;
     let run = move || Instance::open(table, host, &config);
     let late = |opened| {
         if let Ok(instance) = opened {
@@ -170,13 +172,13 @@ fn open(
         }
     };
     let name = entry.full_name();
-    let instance =
-        within(&name, settings.open_timeout, run, late).map_err(refuse)?.map_err(|answered| {
-            match interpret("open", answered, &mut false) {
-                Ok(Answer::Done(_)) => refuse("a success without an instance".to_owned()),
-                Ok(Answer::Pending(_)) => refuse("a pending answer, which `open` cannot give".to_owned()),
-                Err(error) => refuse(spoken(&error)),
-            }
+    let instance = within(&name, settings.open_timeout, run, late)
+        .inspect_err(|_| services.end())
+        .map_err(refuse)?
+        .map_err(|answered| match interpret("open", answered, &mut false) {
+            Ok(Answer::Done(_)) => refuse("a success without an instance".to_owned()),
+            Ok(Answer::Pending(_)) => refuse("a pending answer, which `open` cannot give".to_owned()),
+            Err(error) => refuse(spoken(&error)),
         })?;
     health(settings, &name, instance)
 }

@@ -22,8 +22,6 @@ use super::{
 
 /// Threads that load drivers.
 const LOADERS: usize = 4;
-/// Bounds of the latency buckets, in seconds.
-const BOUNDS: [f64; 14] = [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1, 5e-1, 1.0, 5.0, 30.0, 120.0];
 
 /// The drivers of one daemon. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +50,24 @@ pub enum DriverState {
     Quarantined,
     /// Not loaded.
     Failed,
+}
+
+impl DriverState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Declared, Self::Loading, Self::Ready, Self::Draining, Self::Quarantined, Self::Failed];
+
+    /// As lists and figures show it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Quarantined => "quarantined",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A call that is out.
@@ -106,9 +122,6 @@ pub struct DriverInfo {
     pub p99: Option<f64>,
     /// Seconds spent in calls.
     pub seconds: f64,
-    /// Calls that took at most so many seconds, by bound; for metrics.
-    #[serde(skip)]
-    pub latency: Vec<(f64, u64)>,
     /// The last thing that went wrong, in one line.
     pub last_error: Option<String>,
     /// Methods that it answers.
@@ -164,7 +177,7 @@ impl Registry {
         let driver = |entry: &super::DriverEntry| Driver {
             entry: entry.clone(),
             call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
-            figures: Arc::new(Figures::default()),
+            figures: Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone())),
             generation: arc_swap::ArcSwapOption::empty(),
             phase: arc_swap::ArcSwap::from_pointee(Phase::Declared),
         };
@@ -273,6 +286,7 @@ impl Registry {
             driver.phase.store(Arc::new(Phase::Draining));
             let driver = Arc::clone(driver);
             Some(tokio::spawn(async move {
+                generation.services.end();
                 if let Err(fault) = generation.executor.close(grace).await {
                     tracing::warn!(driver = %driver.entry.full_name(), "{fault}");
                 }
@@ -301,7 +315,6 @@ impl Registry {
             Phase::Failed(error) => Some(error.to_string()),
             _ => condition.quarantine.or(last_call_error),
         };
-        let latency = driver.figures.latency();
         DriverInfo {
             kind: driver.entry.kind,
             name: driver.entry.name.clone(),
@@ -318,10 +331,9 @@ impl Registry {
             in_flight: generation.map_or(0, |generation| generation.gate.running()),
             queue: generation.map_or(0, |generation| generation.gate.waiting()),
             lost_threads: condition.lost_threads,
-            p50: latency.quantile(0.5),
-            p99: latency.quantile(0.99),
-            seconds: latency.sum(),
-            latency: latency.buckets(&BOUNDS),
+            p50: driver.figures.quantile(0.5),
+            p99: driver.figures.quantile(0.99),
+            seconds: driver.figures.seconds(),
             last_error,
             methods: generation.map(|generation| generation.manifest.methods.clone()).unwrap_or_default(),
             running: generation.map(|generation| running(generation)).unwrap_or_default(),

@@ -9,30 +9,9 @@ use std::{
 };
 
 use capstan_plugin_api::Secret;
-use serde::{Deserialize, Serialize};
 
-use super::{Kind, host_services::Notification};
-
-/// Where a driver runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// In a child of its own.
-    #[default]
-    Process,
-    /// In the daemon.
-    InProcess,
-}
-
-impl Isolation {
-    /// As it stands in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::InProcess => "in-process",
-        }
-    }
-}
+use super::{Isolation, Kind, host_services::Notification};
+use crate::telemetry::Figures;
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
 #[derive(Clone)]
@@ -126,6 +105,8 @@ pub struct Settings {
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
     pub on_notify: Option<NotifyHook>,
+    /// Where calls are counted.
+    pub figures: Figures,
     /// The entries.
     pub drivers: Vec<DriverEntry>,
 }
@@ -146,6 +127,7 @@ impl Settings {
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,
+            figures: Figures::default(),
             drivers: Vec::new(),
         }
     }

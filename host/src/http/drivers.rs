@@ -23,6 +23,8 @@ async fn info(
     Path((kind, name)): Path<(String, String)>,
     RequestId(id): RequestId,
 ) -> Result<Json<DriverInfo>, Problem> {
-    let kind = kind.parse::<Kind>().map_err(|error| Problem::not_found(error.to_string(), id.clone()))?;
+    let kind = Kind::from_name(&kind).ok_or_else(|| {
+        Problem::not_found(format!("{kind:?} is no kind of driver; /drivers/v1 lists all"), id.clone())
+    })?;
     registry.info(kind, &name).map(Json).map_err(|error| Problem::not_found(error.to_string(), id))
 }

@@ -2,23 +2,30 @@
 
 mod drivers;
 mod health;
+mod metrics;
 mod problem;
 mod request_id;
 mod server;
 
 pub use health::{Check, Readiness};
+pub use metrics::Metrics;
 pub use problem::Problem;
 pub use request_id::RequestId;
 pub use server::{BindError, Listeners, Server};
 
-use std::sync::Arc;
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::Method,
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
 
-use axum::{Router, middleware, response::IntoResponse, routing::get};
-
-use crate::drivers::Registry;
-
-/// Renders the figures in Prometheus' text form.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+use crate::{
+    drivers::Registry,
+    telemetry::{Figures, names},
+};
 
 /// What the routes of the daemon itself need.
 #[derive(Clone)]
@@ -28,26 +35,32 @@ pub struct Daemon {
     /// Whether the daemon can serve.
     pub readiness: Readiness,
     /// The figures.
-    pub metrics: RenderMetrics,
+    pub metrics: Metrics,
 }
 
 /// The routes that belong to no single service.
 pub fn router(daemon: Daemon) -> Router {
-    let metrics = Arc::clone(&daemon.metrics);
+    let figures = daemon.metrics.figures().clone();
     Router::new()
         .route("/", get(links))
-        .route(
-            "/metrics",
-            get(async move || {
-                ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], metrics()).into_response()
-            }),
-        )
+        .merge(metrics::routes(daemon.metrics))
         .merge(health::routes(daemon.readiness))
         .merge(drivers::routes(daemon.registry))
         .fallback(async |RequestId(id): RequestId| {
             Problem::not_found("there is no such path; / lists what is here", id)
         })
         .layer(middleware::from_fn(request_id::tag))
+        .layer(middleware::from_fn_with_state(figures, count))
+}
+
+/// Counts requests by their route, not by their path, which is the caller's to choose.
+async fn count(State(figures): State<Figures>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    let method = if method == Method::GET || method == Method::HEAD { method.as_str() } else { "other" };
+    figures.counter(&names::HTTP_REQUESTS, [&route, method, response.status().as_str()]).increment();
+    response
 }
 
 async fn links() -> axum::Json<serde_json::Value> {

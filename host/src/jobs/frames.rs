@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::packet::{Decoded, FrameError, HEADER_LENGTH, Magic, Packet, PacketError, decode};
+use super::packet::{Decoded, FrameError, HEADER_LENGTH, Header, Magic, Packet, PacketError, decode, header};
 
 /// What is read at once when nothing larger is announced.
 const CHUNK: usize = 32 * 1024;
@@ -21,7 +21,9 @@ const MAX_LINE: usize = 8 * 1024;
 pub(super) enum Frame<'a> {
     /// A line of the text protocol, without its end.
     Line(&'a [u8]),
-    /// A packet larger than the limit. Its head is given; the rest is skipped as it arrives, and never held.
+    /// A packet larger than the limit. Its head is given; the rest was skipped as it arrived, and never held. It is
+    /// told once all of it has passed: gearmand frees a job as soon as it is answered, even while it is still sending
+    /// that job, and closes the connection then.
     Oversized { kind: u32, size: usize, head: &'a [u8] },
     /// A packet.
     Packet { magic: Magic, packet: Result<Packet<'a>, PacketError> },
@@ -32,6 +34,9 @@ pub(super) struct Frames {
     bytes: Vec<u8>,
     start: usize,
     skip: usize,
+    /// The packet that is being skipped: type, size and the front of its body.
+    oversized: Option<(u32, usize)>,
+    head: Vec<u8>,
     limit: usize,
     text: bool,
 }
@@ -39,7 +44,7 @@ pub(super) struct Frames {
 impl Frames {
     /// Bodies up to `limit` bytes; `text` admits lines of the text protocol.
     pub fn new(limit: usize, text: bool) -> Frames {
-        Frames { bytes: Vec::new(), start: 0, skip: 0, limit, text }
+        Frames { bytes: Vec::new(), start: 0, skip: 0, oversized: None, head: Vec::new(), limit, text }
     }
 
     /// Reads once; 0 is the end of the stream. Cancel safe.
@@ -61,8 +66,26 @@ impl Frames {
         stream.read_buf(&mut self.bytes).await
     }
 
+    /// Begins to skip a packet that is larger than the limit, once its head is there.
+    fn notice_oversized(&mut self) {
+        let pending = self.bytes.get(self.start..).unwrap_or_default();
+        let (None, Ok(Some(Header { kind, size, .. }))) = (self.oversized, header(pending)) else {
+            return;
+        };
+        if self.skip == 0 && size > self.limit {
+            let head = size.min(OVERSIZED_HEAD);
+            if let Some(head) = pending.get(HEADER_LENGTH..HEADER_LENGTH + head) {
+                self.head = head.to_vec();
+                self.start += HEADER_LENGTH + head.len();
+                self.skip = size - head.len();
+                self.oversized = Some((kind, size));
+            }
+        }
+    }
+
     /// The next whole frame; `None` when more must be read.
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        self.notice_oversized();
         if self.skip > 0 {
             let here = self.skip.min(self.bytes.len() - self.start);
             self.skip -= here;
@@ -70,6 +93,10 @@ impl Frames {
             if self.skip > 0 {
                 return Ok(None);
             }
+        }
+        if let Some((kind, size)) = self.oversized.take() {
+            let head = &self.head;
+            return Ok(Some(Frame::Oversized { kind, size, head }));
         }
         let begin = self.start;
         let Some(pending) = self.bytes.get(begin..).filter(|pending| !pending.is_empty()) else {
@@ -93,15 +120,8 @@ impl Frames {
                 self.start = begin + consumed;
                 Ok(Some(Frame::Packet { magic, packet }))
             }
-            Err(FrameError::TooLarge { kind, size, .. }) => {
-                let head = size.min(OVERSIZED_HEAD);
-                let Some(head) = pending.get(HEADER_LENGTH..HEADER_LENGTH + head) else {
-                    return Ok(None);
-                };
-                self.start = begin + HEADER_LENGTH + head.len();
-                self.skip = size - head.len();
-                Ok(Some(Frame::Oversized { kind, size, head }))
-            }
+            // Noticed above, and its head has not arrived yet.
+            Err(FrameError::TooLarge { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -155,6 +175,14 @@ mod tests {
         Packet::PreSleep.encode(Magic::Request, &mut bytes);
         assert_eq!(read(&bytes, 1000).await, ["7 of 9003, head 4096", "30", "version", "status", "4"]);
         assert_eq!(read(&bytes, 10_000).await, ["7", "30", "version", "status", "4"]);
+    }
+
+    // G06
+    #[tokio::test]
+    async fn an_oversized_packet_is_told_when_all_of_it_has_passed() {
+        let bytes = Packet::EchoReq { data: &[7; 9000] }.to_bytes(Magic::Request);
+        assert!(read(&bytes[..bytes.len() - 1], 1000).await.is_empty());
+        assert_eq!(read(&bytes, 1000).await, ["16 of 9000, head 4096"]);
     }
 
     // G06

@@ -24,6 +24,11 @@ use super::{
     reply::{Fault, Note, finish, set},
     update::{self, Plan},
 };
+use crate::telemetry::{Figures, names};
+
+/// The actions there are, for the labels of figures.
+const ACTIONS: [&str; 10] =
+    ["ARCHIVE", "CREATE", "DELETE", "DIAGNOSTICS", "DISCOVER", "ENABLE", "METRICS", "STATS", "SUSPEND", "UPDATE"];
 
 /// A job as it comes from the job server.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,7 @@ pub struct Controller {
     appliance: Arc<dyn Appliance>,
     settings: Settings,
     generations: Generations,
+    figures: Figures,
 }
 
 impl std::fmt::Debug for Controller {
@@ -62,7 +68,13 @@ impl std::fmt::Debug for Controller {
 impl Controller {
     /// A controller for the appliance. Nothing is called yet.
     pub fn new(appliance: Arc<dyn Appliance>, settings: Settings) -> Self {
-        Self { appliance, settings, generations: Generations::default() }
+        Self { appliance, settings, generations: Generations::default(), figures: Figures::default() }
+    }
+
+    /// Counts messages there.
+    #[must_use]
+    pub fn with_figures(self, figures: Figures) -> Self {
+        Self { figures, ..self }
     }
 
     /// Carries out one message and writes one log line about it. Needs a tokio runtime with time and I/O. Never panics unless the
@@ -72,13 +84,13 @@ impl Controller {
         let mut message = match Message::read(job.payload, &self.settings) {
             Ok(message) => message,
             Err(reason) => {
-                self.log("-", "failure", Some(&reason), job, started);
+                self.note("-", "failure", Some(&reason), job, started);
                 return Verdict::Failure { reason };
             }
         };
         let (action, result) = self.act(&mut message, job, started).await;
         let (reply, ending) = finish(&mut message, result);
-        self.log(&action, ending.outcome, ending.why.as_deref(), job, started);
+        self.note(&action, ending.outcome, ending.why.as_deref(), job, started);
         match serde_json::to_vec(&reply) {
             Ok(bytes) => Verdict::Reply(bytes),
             Err(fault) => Verdict::Failure { reason: format!("the reply could not be written: {fault}") },
@@ -204,7 +216,12 @@ impl Controller {
         Call { deadline: started + limit, request_id: job.unique.to_owned() }
     }
 
-    fn log(&self, action: &str, outcome: &str, why: Option<&str>, job: Job<'_>, started: Instant) {
+    /// The one log line about a message, and its figures.
+    fn note(&self, action: &str, outcome: &str, why: Option<&str>, job: Job<'_>, started: Instant) {
+        // Actions come from outside, and labels are a closed set.
+        let label = ACTIONS.into_iter().find(|known| *known == action).unwrap_or("other");
+        self.figures.counter(&names::WORKER_MESSAGES, [label, outcome]).increment();
+        self.figures.histogram(&names::WORKER_MESSAGE_SECONDS, [label]).record(started.elapsed());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (device, unique) = (&self.settings.device, quoted(&Value::from(job.unique)));
         // `?why`: a driver's words may hold newlines, and one message is one line.

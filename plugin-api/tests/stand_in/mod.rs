@@ -1,5 +1,6 @@
 //! A host of a few lines: opens a driver through its exported table and answers the services a driver asks for.
 #![allow(unsafe_code, dead_code, reason = "a test is a host, and not every suite uses all of it")]
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "part of a test")]
 
 use std::{
     collections::{BTreeMap, HashSet},

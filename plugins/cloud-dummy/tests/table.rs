@@ -1,4 +1,5 @@
 //! The cloud through its exported table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 #![allow(unsafe_code, reason = "the test reads an exported symbol")]
 
 #[path = "../../../plugin-api/tests/stand_in/mod.rs"]

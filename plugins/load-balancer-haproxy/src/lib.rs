@@ -13,7 +13,7 @@ mod driver;
 mod failpoint;
 mod runtime;
 mod settings;
-mod spec;
+pub mod spec;
 
 pub use driver::HaProxy;
 pub use settings::{ControlMode, Settings};

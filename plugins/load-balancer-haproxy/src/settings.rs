@@ -48,6 +48,10 @@ pub struct Settings {
     pub log_file: PathBuf,
     /// Where HAProxy logs to: a datagram socket's path, or `IP:port` for UDP.
     pub log_target: String,
+    /// Directory below which `archive` with the method `directory` may write.
+    pub archive_directory: PathBuf,
+    /// Certificates (PEM) that a Swift service is trusted by; none means those of Mozilla's list.
+    pub swift_ca_file: Option<PathBuf>,
     /// Servers rendered beforehand in each backend that sets cookies, so that members are added without a reload.
     pub spare_slots: u16,
     /// Greatest number of connections of the process; lowered to what the limit on open files allows.
@@ -79,6 +83,8 @@ impl Default for Settings {
             bind_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             log_file: "/var/log/haproxy.log".into(),
             log_target: "/dev/log".into(),
+            archive_directory: "/var/lib/capstan/archive".into(),
+            swift_ca_file: None,
             spare_slots: 8,
             maxconn: 4096,
             stats_user: None,
@@ -101,6 +107,7 @@ impl Settings {
             ("runtime_directory", &self.runtime_directory),
             ("state_directory", &self.state_directory),
             ("log_file", &self.log_file),
+            ("archive_directory", &self.archive_directory),
         ];
         for (key, path) in paths {
             word(key, Kind::File, text(path)?)?;

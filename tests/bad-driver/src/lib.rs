@@ -2,7 +2,7 @@
 //!
 //! The configuration chooses what each entry does: `{ "open": B, "health": B, "close": B, "invoke": B }`, where `invoke` may
 //! also be an object from method to B; `params.misbehave` of a request goes before it. What a B can be stands in
-//! [`behaviour`]. The table is made by hand, because the attribute's would catch half of this.
+//! `behaviour.rs`. The table is made by hand, because the attribute's would catch half of this.
 //!
 //! What happens before there is a configuration is chosen in the file: the bytes after `CAPSTAN-BAD-ENTRY=` say what
 //! `capstan_driver_epoch_1` does, and `describe` answers a copy of the manifest, so that patching the section makes it lie.

@@ -1,4 +1,5 @@
 //! The bad driver does what its words say; a suite that relies on it would otherwise pass for the wrong reason.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 #![allow(unsafe_code, reason = "the test loads a library")]
 
 #[path = "../../../plugin-api/tests/stand_in/mod.rs"]

@@ -1,25 +1,23 @@
 //! `capstan serve` and `capstan worker`: puts a daemon together, runs it, and takes it apart in order.
 
 mod roles;
-mod settings;
 mod signals;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use settings::{driver_settings, endpoints, library, one_file, transport};
-
 use super::{
-    Place, config,
     exit::{Failure, Outcome},
+    place::{Place, runtime},
+    settings,
 };
 use crate::{
     config::{Loaded, LogFormat, Role},
     drivers::Registry,
-    http::{self, Listeners, Readiness},
-    telemetry::{self, Figures, Format, Notifier, State, names},
+    http::{self, Listeners, Metrics, Readiness},
+    telemetry::{self, Format, Notifier, State, names},
 };
 
 /// How long calls that are out at the end may take.
@@ -28,14 +26,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long the start waits for a first job server before it reports that it is up without one.
 const FIRST_JOB_SERVER: Duration = Duration::from_secs(5);
 
-/// The runtime of a command.
-pub fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(|error| Failure::Unavailable(format!("no threads are to be had: {error}")))
-}
-
 /// `capstan serve`.
 pub fn serve(place: &Place) -> Outcome {
-    let loaded = config::load(place, &[])?;
+    let loaded = place.load_all(&[])?;
     if loaded.config.daemon.roles.is_empty() {
         return Err(Failure::Usage("no role is switched on; set daemon.roles = [\"worker\"]".to_owned()));
     }
@@ -48,7 +41,7 @@ pub fn worker(place: &Place, driver: Option<String>) -> Outcome {
     if let Some(driver) = &driver {
         options.push(("worker.driver", driver.as_str(), "--driver"));
     }
-    runtime()?.block_on(run(place, config::load(place, &options)?))
+    runtime()?.block_on(run(place, place.load_all(&options)?))
 }
 
 async fn run(place: &Place, loaded: Loaded) -> Outcome {
@@ -84,12 +77,12 @@ fn unreachable_end() -> Outcome {
 
 async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Receiver<bool>) -> Outcome {
     let config = &loaded.config;
-    let figures = Figures::default();
-    figures.gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
+    let metrics = Metrics::default();
+    metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
-    let registry = Registry::open(driver_settings(config, |_| true)?)
-        .await
-        .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let mut drivers = settings::driver_settings(config, |_| true)?;
+    drivers.figures = metrics.figures().clone();
+    let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let readiness = Readiness::default();
     let http = bind_http(loaded).await?;
     let mut addresses: Vec<String> = http.addresses().iter().map(ToString::to_string).collect();
@@ -100,17 +93,17 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     // Rooms end in the reverse order of their start: first no new message, then the listeners, last the drivers.
     let (end_services, services_end) = watch::channel(false);
     let (end_listeners, listeners_end) = watch::channel(false);
-    let render = {
-        let figures = figures.clone();
-        Arc::new(move || figures.render())
-    };
-    let router =
-        http::router(http::Daemon { registry: registry.clone(), readiness: readiness.clone(), metrics: render });
+    metrics.observe_drivers(registry.clone());
+    let router = http::router(http::Daemon {
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+        metrics: metrics.clone(),
+    });
     let listeners = tokio::spawn(http.serve(router, listeners_end.clone()));
-    let job_server = roles::job_server(config, listeners_end).await?;
+    let job_server = roles::job_server(config, &metrics, listeners_end).await?;
     let mut worker = None;
     if config.daemon.roles.contains(&Role::Worker) {
-        worker = Some(roles::worker(config, &registry, &readiness, &figures, services_end)?);
+        worker = Some(roles::worker(config, &registry, &readiness, &metrics, services_end)?);
     }
 
     if let Some(worker) = &mut worker {

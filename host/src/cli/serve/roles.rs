@@ -4,25 +4,29 @@ use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::settings;
 use crate::{
-    cli::exit::Failure,
+    cli::{exit::Failure, settings},
     config::Config,
     drivers::{DriverState, Kind, Registry},
-    http::Readiness,
+    http::{Metrics, Readiness},
     jobs::{self, WorkerState},
-    telemetry::Figures,
+    telemetry::names,
     worker::{Controller, DriverAppliance, Server},
 };
 
 /// Starts the embedded job server where the configuration asks for one.
-pub async fn job_server(config: &Config, end: watch::Receiver<bool>) -> Result<Option<JoinHandle<()>>, Failure> {
+pub async fn job_server(
+    config: &Config,
+    metrics: &Metrics,
+    end: watch::Receiver<bool>,
+) -> Result<Option<JoinHandle<()>>, Failure> {
     if !config.gearman.is_embedded() {
         return Ok(None);
     }
     let server = jobs::Server::bind(config.gearman.embedded_listen, settings::job_server(&config.gearman))
         .await
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    metrics.observe(server.observer(metrics.figures().clone()));
     Ok(Some(tokio::spawn(server.run(end))))
 }
 
@@ -52,23 +56,27 @@ pub fn worker(
     config: &Config,
     registry: &Registry,
     readiness: &Readiness,
-    figures: &Figures,
+    metrics: &Metrics,
     end: watch::Receiver<bool>,
 ) -> Result<Worker, Failure> {
     let name = config.worker.driver.clone();
     let handle = registry
         .handle(Kind::LoadBalancer, &name)
         .map_err(|error| Failure::Unavailable(format!("worker.driver: {error}")))?;
-    let controller = Controller::new(Arc::new(DriverAppliance::new(handle)), settings::controller(config));
+    let controller = Controller::new(Arc::new(DriverAppliance::new(handle)), settings::controller(config))
+        .with_figures(metrics.figures().clone());
     let jobs = jobs::Worker::new(
         &settings::endpoints(&config.gearman),
         &settings::transport(&config.gearman)?,
         settings::worker_options(config),
     )
     .map_err(|error| Failure::Usage(error.to_string()))?;
-    let server = Server::new(jobs, controller, figures.clone());
+    let server = Server::new(jobs, controller);
 
     let state = server.state();
+    let connected = metrics.figures().gauge(&names::WORKER_JOB_SERVERS, []);
+    let seen = state.clone();
+    metrics.observe(move || connected.set(i64::try_from(seen.borrow().connected.len()).unwrap_or(i64::MAX)));
     let seen = state.clone();
     readiness.add(
         "worker",
@@ -86,7 +94,7 @@ pub fn worker(
         format!("driver load_balancer.{name}"),
         Arc::new(move || match registry.info(Kind::LoadBalancer, &name) {
             Ok(driver) if driver.state == DriverState::Ready => Ok(()),
-            Ok(driver) => Err(driver.last_error.unwrap_or_else(|| format!("{:?}", driver.state).to_lowercase())),
+            Ok(driver) => Err(driver.last_error.unwrap_or_else(|| driver.state.as_str().to_owned())),
             Err(error) => Err(error.to_string()),
         }),
     );

@@ -202,6 +202,12 @@ macro_rules! choices {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
         impl $crate::config::read::Shown for $name {
             fn shown(&self) -> serde_json::Value {
                 self.as_str().into()

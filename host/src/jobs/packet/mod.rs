@@ -11,6 +11,7 @@ mod encode;
 mod tests;
 
 pub use decode::{Decoded, FrameError, PacketError, decode, decode_packet};
+pub(in crate::jobs) use decode::{Header, header};
 
 /// Bytes of a packet's header.
 pub const HEADER_LENGTH: usize = 12;

@@ -23,6 +23,7 @@ pub use self::access::{Access, AccessRule, PatternError};
 use self::core::Core;
 pub use self::options::{ServerError, ServerOptions};
 use super::transport::is_loopback;
+use crate::telemetry::{Figures, names};
 
 /// How long a job may wait for the one worker that was woken before all others are.
 const SECOND_CALL: Duration = Duration::from_millis(5);
@@ -93,6 +94,19 @@ impl Server {
     /// The address it listens on, with the real port where 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sets the gauges of this server whenever it is called, as long as the server exists.
+    pub fn observer(&self, figures: Figures) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let Some(shared) = shared.upgrade() else { return };
+            let (connections, waiting, submitted) = shared.core().load();
+            figures.gauge(&names::JOBS_CONNECTIONS, []).set(i64::try_from(connections).unwrap_or(i64::MAX));
+            figures.gauge(&names::JOBS_WAITING, []).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            let counter = figures.counter(&names::JOBS_SUBMITTED, []);
+            counter.add(submitted.saturating_sub(counter.value()));
+        }
     }
 
     /// Serves until `shutdown` becomes true or its sender is dropped, then closes all connections.

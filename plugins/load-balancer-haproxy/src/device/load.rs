@@ -8,7 +8,9 @@
 
 use std::{
     collections::HashSet,
+    io::ErrorKind,
     net::{SocketAddr, TcpListener},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -91,12 +93,12 @@ impl Device<'_> {
             if ours.contains(&service.bind) {
                 continue;
             }
-            if let Err(error) = TcpListener::bind(service.bind) {
+            if let Err(error) = bind(service.bind, self.change_deadline()) {
                 let text = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => {
+                    ErrorKind::AddrInUse => {
                         format!("Port {} is in use by another program.", service.bind.port())
                     }
-                    std::io::ErrorKind::AddrNotAvailable => "The address to bind is not on this machine.".to_owned(),
+                    ErrorKind::AddrNotAvailable => "The address to bind is not on this machine.".to_owned(),
                     // HAProxy may have rights that this process has not; it will say so itself.
                     _ => continue,
                 };
@@ -199,19 +201,33 @@ impl Device<'_> {
     }
 }
 
+/// Tries to bind. A process that was killed just now may hold its ports for a moment longer.
+fn bind(address: SocketAddr, deadline: Instant) -> std::io::Result<()> {
+    let patience = deadline.min(Instant::now() + Duration::from_millis(500));
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < patience => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// Number of the file in its marker.
 fn load_of(text: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with("    description capstan "))?;
     line.split(' ').find_map(|word| word.strip_prefix("load="))?.parse().ok()
 }
 
-/// What a file of ours binds.
+/// What a file of ours binds. A disabled frontend binds nothing.
 fn binds_of(text: &str) -> Vec<SocketAddr> {
     let Ok(configuration) = config::parse(text) else { return Vec::new() };
-    let directives = configuration.sections.into_iter().flat_map(|section| section.directives);
-    directives
+    let serving = configuration.sections.iter().filter(|section| !section.directives.contains(&Directive::Disabled));
+    serving
+        .flat_map(|section| &section.directives)
         .filter_map(|directive| match directive {
-            Directive::Bind(address) => Some(address),
+            Directive::Bind(address) => Some(*address),
             _ => None,
         })
         .collect()

@@ -7,10 +7,12 @@ use capstan_plugin_api::{
     load_balancer::{AdminState, LoadBalancerState, MemberStatus, Observed, ObservedLoadBalancer, Status, Target},
 };
 
-use super::{Device, Fault, files, record::Record};
+use super::{Device, Fault, Paths, files, record::Record};
 use crate::{
+    config::Mode,
     runtime::{self, Change, Live, LiveServer},
-    spec::{self, Service, Slots, Wanted},
+    settings::Settings,
+    spec::{self, Names, Service, Slots, Wanted},
 };
 
 impl Device<'_> {
@@ -27,12 +29,13 @@ impl Device<'_> {
         Ok(Status { members })
     }
 
-    /// Generation, load balancers and drift. A device that was never applied, or was deleted, has none.
+    /// Generation, load balancers and drift. A device that was deleted has only the generation of its end, from which whoever
+    /// keeps nothing goes on; one that was never applied has nothing.
     pub fn observe(&self, target: &Target) -> Result<Observed, Fault> {
         let live = self.live()?;
         let Some(record) = Record::read(self.paths)? else {
             let drift = live.map(|_| "HAProxy runs although nothing was applied".to_owned()).into_iter().collect();
-            return Ok(Observed { drift, ..Default::default() });
+            return Ok(Observed { generation: self.deleted_generation()?, drift, ..Default::default() });
         };
         let wanted = spec::check(&record.request, self.settings).wanted;
         let drift = self.drift(&record, &wanted, live.as_ref())?;
@@ -99,6 +102,38 @@ impl Device<'_> {
         }
         Ok(drift)
     }
+}
+
+/// Names of the proxies whose log lines belong to a protocol: those of the load balancer when the device carries it,
+/// otherwise those that libra gave the protocol. Galera runs as tcp, and so it is named (BUG-17).
+pub fn names_for_log(
+    settings: &Settings,
+    paths: &Paths,
+    protocol: &str,
+    load_balancer: &str,
+) -> Result<Vec<String>, Fault> {
+    let protocol = protocol.to_lowercase();
+    let (mode, galera) = match protocol.as_str() {
+        "http" => (Mode::Http, false),
+        "tcp" => (Mode::Tcp, false),
+        "galera" => (Mode::Tcp, true),
+        other => {
+            let other: String = other.chars().take(80).collect();
+            return Err(DriverError::invalid_argument(format!("Unsupported protocol: {other}")).into());
+        }
+    };
+    let wanted = Record::read(paths)?.map(|record| spec::check(&record.request, settings).wanted).unwrap_or_default();
+    let mut names: Vec<String> = wanted
+        .services
+        .into_iter()
+        .filter(|one| one.load_balancer == load_balancer && one.mode == mode && one.galera == galera)
+        .flat_map(|service| [service.names.frontend, service.names.backend])
+        .collect();
+    if names.is_empty() {
+        let libra = Names::of(mode, mode.word(), &protocol);
+        names.extend([libra.frontend, libra.backend]);
+    }
+    Ok(names)
 }
 
 /// The members of a service with the state of the servers that stand for them, whatever those are called.

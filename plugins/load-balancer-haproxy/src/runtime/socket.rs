@@ -4,6 +4,7 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -37,6 +38,28 @@ impl SocketError {
     /// Nobody listened, so nothing was asked.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
+    }
+}
+
+/// Asks a question that changes nothing. HAProxy may go away under it, because it is being replaced or was killed: then it
+/// is asked again, for at most a second, until an answer comes or nobody listens.
+pub fn look(path: &Path, question: &str, deadline: Instant) -> Result<String, SocketError> {
+    let patience = deadline.min(Instant::now() + Duration::from_secs(1));
+    loop {
+        let gone = match ask(path, question, deadline) {
+            Ok(answer) if !answer.is_empty() => return Ok(answer),
+            Ok(_) => ErrorKind::UnexpectedEof.into(),
+            Err(SocketError::Broken { source, .. })
+                if matches!(source.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
+            {
+                source
+            }
+            Err(error) => return Err(error),
+        };
+        if Instant::now() >= patience {
+            return Err(SocketError::Broken { path: path.to_owned(), source: gone });
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

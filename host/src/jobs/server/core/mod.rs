@@ -94,6 +94,12 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// Connections, jobs that no worker has, and jobs ever accepted.
+    pub fn load(&self) -> (usize, usize, u64) {
+        let waiting = self.jobs.values().filter(|job| job.worker.is_none()).count();
+        (self.connections.len(), waiting, self.last_job)
+    }
+
     /// `handle_prefix` opens every job handle; it should differ from one start of the server to the next, so that an old
     /// handle never names a new job.
     pub fn new(options: &ServerOptions, handle_prefix: String) -> Core {

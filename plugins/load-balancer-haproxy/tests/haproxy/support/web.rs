@@ -12,7 +12,6 @@ use std::{
 
 /// Ends with the value.
 pub struct Web {
-    pub name: String,
     pub address: SocketAddr,
     pub hits: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -35,7 +34,7 @@ impl Web {
                 std::thread::spawn(move || serve(stream, &said, &counted));
             }
         });
-        Self { name: name.to_owned(), address, hits, stop, thread: Some(thread) }
+        Self { address, hits, stop, thread: Some(thread) }
     }
 
     pub fn port(&self) -> u16 {

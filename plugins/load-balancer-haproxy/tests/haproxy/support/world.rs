@@ -142,12 +142,17 @@ pub fn member(id: &str, web: &Web) -> Value {
     json!({ "id": id, "address": "127.0.0.1", "port": web.port() })
 }
 
-/// A load balancer of one listener, named as libra's worker names it.
+/// A load balancer of one listener, named as libra's worker names it, with quick checks.
 pub fn load_balancer(id: &str, protocol: &str, port: u16, members: &[Value]) -> Value {
     json!({
         "id": id,
         "listeners": [{ "id": protocol.to_lowercase(), "protocol": protocol, "port": port }],
-        "pools": [{ "id": "pool", "algorithm": "ROUND_ROBIN", "members": members }],
+        "pools": [{
+            "id": "pool",
+            "algorithm": "ROUND_ROBIN",
+            "members": members,
+            "monitor": { "type": "CONNECT", "delay_s": 1, "timeout_s": 1, "rise": 1, "fall": 1 },
+        }],
     })
 }
 

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::exit::Failure;
 use crate::{
-    cli::exit::Failure,
-    config::{self, Config, DriverKind, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
+    config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
     drivers::{self, DriverEntry, Isolation, Kind, Settings},
     jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
@@ -47,11 +47,8 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
             driver.key()
         )));
     };
-    let mut entry = DriverEntry::new(kind(driver.kind), &driver.name, library);
-    entry.isolation = match driver.isolation {
-        config::Isolation::Process => Isolation::Process,
-        config::Isolation::InProcess => Isolation::InProcess,
-    };
+    let mut entry = DriverEntry::new(driver.kind, &driver.name, library);
+    entry.isolation = driver.isolation;
     entry.max_concurrency = driver.max_concurrency;
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
@@ -60,15 +57,6 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
     Ok(entry)
-}
-
-fn kind(kind: DriverKind) -> Kind {
-    match kind {
-        DriverKind::Cloud => Kind::Cloud,
-        DriverKind::Database => Kind::Database,
-        DriverKind::LoadBalancer => Kind::LoadBalancer,
-        DriverKind::Mgm => Kind::Mgm,
-    }
 }
 
 /// The secrets of a driver's section by their dotted names, for `secret.get`.
@@ -91,7 +79,8 @@ pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Se
     let config = serde_json::from_str(driver_config)
         .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
     let file = drivers::inspect(path, true).map_err(|error| Failure::Failed(error.to_string()))?;
-    let kind = file.manifest.kind.parse().map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
+    let kind = Kind::from_name(&file.manifest.kind)
+        .ok_or_else(|| Failure::Failed(format!("{}: {:?} is no kind of driver", path.display(), file.manifest.kind)))?;
     let mut settings = Settings::new(state_dir, path.parent().unwrap_or(Path::new("/")));
     settings.trust_own_files = true;
     let mut entry = DriverEntry::new(kind, file.manifest.name, file.path);

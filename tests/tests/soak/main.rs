@@ -1,0 +1,244 @@
+//! A worker under messages without end: a real HAProxy, a real gearmand, clients that never pause, and a random walk through
+//! UPDATE, SUSPEND, ENABLE, STATS and METRICS. `CAPSTAN_LONG=1` walks for ten minutes, else twenty seconds;
+//! `CAPSTAN_SOAK_SECONDS` says otherwise, `CAPSTAN_SEED` repeats the walk of an earlier run.
+//!
+//! What must hold: no request fails while the load balancer serves, requests reach only the members of the last UPDATE,
+//! the daemon grows neither in descriptors nor threads nor memory nor files, and nothing is left when it ends.
+
+mod clients;
+mod dice;
+mod growth;
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use capstan_tests::{
+    daemon::Site,
+    free_port,
+    gearmand::Gearmand,
+    process::{self, with_command_line},
+    wait_for,
+    web::{self, WebServer},
+};
+use clients::Clients;
+use dice::Dice;
+use growth::Growth;
+use serde_json::{Value, json};
+
+/// Web servers to choose members from.
+const SERVERS: usize = 6;
+
+/// HAProxy outlives the daemon by design; a walk that fails must not leave it behind.
+struct StopPrograms(String);
+
+impl Drop for StopPrograms {
+    fn drop(&mut self) {
+        for pid in with_command_line(&self.0) {
+            process::signal_to(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+fn length() -> Duration {
+    let long = std::env::var("CAPSTAN_LONG").is_ok_and(|value| value == "1");
+    Duration::from_secs(number("CAPSTAN_SOAK_SECONDS").unwrap_or(if long { 600 } else { 20 }))
+}
+
+/// What the load balancer was last told, and those who know the truth about it.
+struct Walk<'a> {
+    site: &'a Site,
+    dice: Dice,
+    servers: Vec<WebServer>,
+    port: u16,
+    /// Nobody listens there.
+    dead_port: u16,
+    clients: Clients,
+    /// Ids of the members, and whether somebody answers there.
+    members: Vec<(String, bool)>,
+    sent: std::collections::BTreeMap<&'static str, u64>,
+    bytes_out: i64,
+}
+
+impl Walk<'_> {
+    /// Sends a message by one of two foreign and own clients; the reply must be PASS.
+    fn send(&mut self, action: &'static str, message: &Value) -> Value {
+        *self.sent.entry(action).or_default() += 1;
+        let reply = if self.dice.below(2) == 0 { self.site.send(message) } else { by_gearman(self.site, message) };
+        assert_eq!(reply["hpcs_response"], "PASS", "{message}\n{reply}\n{}", self.site.log());
+        reply
+    }
+
+    fn update(&mut self) {
+        let mut nodes = Vec::new();
+        self.members.clear();
+        let all_backup = self.dice.below(10) == 0;
+        for index in 0..self.servers.len() {
+            if self.dice.below(2) == 0 {
+                self.node(index, all_backup, &mut nodes);
+            }
+        }
+        if nodes.is_empty() {
+            let index = self.dice.below(SERVERS);
+            self.node(index, all_backup, &mut nodes);
+        }
+        if self.dice.below(10) == 0 {
+            nodes.push(json!({ "id": "dead", "address": "127.0.0.1", "port": self.dead_port }));
+            self.members.push(("dead".to_owned(), false));
+        }
+        let mut balancer = json!({ "name": "web", "protocol": "http", "port": self.port, "nodes": nodes });
+        // What cannot be changed at run time, now and then.
+        if self.dice.below(8) == 0 {
+            balancer["algorithm"] = "LEAST_CONNECTIONS".into();
+        }
+        if self.dice.below(8) == 0 {
+            balancer["monitor"] = json!({ "type": "HTTP", "delay": 2, "timeout": 1, "attempts": 2, "path": "/" });
+        }
+        if self.dice.below(8) == 0 {
+            balancer["options"] = json!({ "server_timeout": 20_000 + self.dice.below(5) * 1000 });
+        }
+        self.send("UPDATE", &json!({ "hpcs_action": "UPDATE", "loadBalancers": [balancer] }));
+        self.is_served();
+    }
+
+    fn node(&mut self, index: usize, all_backup: bool, nodes: &mut Vec<Value>) {
+        let server = &self.servers[index];
+        let mut node = json!({ "id": server.name(), "address": "127.0.0.1", "port": server.port() });
+        if self.dice.below(3) == 0 {
+            node["weight"] = (1 + self.dice.below(256)).into();
+        }
+        if all_backup {
+            node["backup"] = "TRUE".into();
+        }
+        self.members.push((server.name().to_owned(), true));
+        nodes.push(node);
+    }
+
+    /// New clients get an answer from a member, and from nobody else.
+    fn is_served(&self) {
+        for _ in 0..5 {
+            let answer = web::get(self.port, None).expect("the load balancer answers");
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(self.members.iter().any(|(id, _)| *id == answer.body), "{answer:?}, members {:?}", self.members);
+        }
+    }
+
+    fn suspend_and_enable(&mut self) {
+        self.clients.expect_failures(true);
+        self.send("SUSPEND", &json!({ "hpcs_action": "SUSPEND" }));
+        assert!(web::get(self.port, None).is_err(), "the port is open while suspended");
+        self.send("ENABLE", &json!({ "hpcs_action": "ENABLE" }));
+        self.clients.expect_failures(false);
+        self.is_served();
+    }
+
+    fn stats(&mut self) {
+        let reply = self.send("STATS", &json!({ "hpcs_action": "STATS" }));
+        let mut told: Vec<&str> =
+            reply["nodes"].as_array().expect("nodes").iter().map(|node| node["id"].as_str().expect("an id")).collect();
+        let mut members: Vec<&str> = self.members.iter().map(|(id, _)| id.as_str()).collect();
+        told.sort_unstable();
+        members.sort_unstable();
+        assert_eq!(told, members, "{reply}");
+    }
+
+    fn metrics(&mut self) {
+        let reply = self.send("METRICS", &json!({ "hpcs_action": "METRICS" }));
+        let bytes = reply["loadBalancers"][0]["bytes_out"].as_i64().expect("bytes");
+        assert!(bytes >= 0, "{reply}");
+        self.bytes_out += bytes;
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(20) {
+            0..=11 => self.update(),
+            12 => self.suspend_and_enable(),
+            13..=16 => self.stats(),
+            _ => self.metrics(),
+        }
+    }
+}
+
+/// The `gearman` tool as the client.
+fn by_gearman(site: &Site, message: &Value) -> Value {
+    let output = Command::new("gearman")
+        .args(["-h", "127.0.0.1", "-p", &site.job_server_port.to_string(), "-f", &site.function])
+        .arg(message.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .expect("gearman runs; `make setup` installs it");
+    assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), site.log());
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&output.stdout)))
+}
+
+#[test]
+fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
+    let (length, seed) = (length(), number("CAPSTAN_SEED").unwrap_or_else(Dice::any_seed));
+    println!("soak: {} s, CAPSTAN_SEED={seed}", length.as_secs());
+    let gearmand = Gearmand::start();
+    let folder = tempfile::Builder::new().prefix("capstan-soak-").tempdir().unwrap();
+    let runtime = folder.path().display().to_string();
+    let driver = format!(
+        "bind_address = \"127.0.0.1\"\nruntime_directory = \"{runtime}/run\"\nstate_directory = \"{runtime}/state\"\n\
+         hard_stop_after_seconds = 10"
+    );
+    let site = Site::worker_with("haproxy", &driver, Some(gearmand.port()), "");
+    let _if_a_step_fails = StopPrograms(runtime.clone());
+    let daemon = site.start();
+
+    let port = free_port();
+    let mut walk = Walk {
+        site: &site,
+        dice: Dice::new(seed),
+        servers: (0..SERVERS).map(|index| WebServer::start(&format!("s{index}"))).collect(),
+        port,
+        dead_port: free_port(),
+        clients: Clients::idle(port),
+        members: Vec::new(),
+        sent: Default::default(),
+        bytes_out: 0,
+    };
+    walk.update();
+    walk.clients.start(3);
+
+    let mut growth = Growth::of(daemon.id(), &[site.path(), folder.path()]);
+    let begun = Instant::now();
+    let mut steps = 0_u64;
+    while begun.elapsed() < length {
+        walk.step();
+        steps += 1;
+        // The first quarter is for what is allocated once.
+        growth.sample(begun.elapsed() < length / 4);
+        let failures = walk.clients.failures();
+        assert!(
+            failures.is_empty(),
+            "requests failed while serving, after {steps} steps {:?}: {failures:#?}",
+            walk.sent
+        );
+    }
+
+    let requests = walk.clients.stop();
+    let failures = walk.clients.failures();
+    assert!(failures.is_empty(), "{failures:#?}");
+    walk.metrics();
+    println!("soak: {steps} steps {:?}, {requests} requests, {} bytes told by METRICS", walk.sent, walk.bytes_out);
+    println!("soak: {growth}");
+    growth.is_bounded();
+    assert!(walk.bytes_out > 0);
+
+    // Replaced processes end within hard_stop_after.
+    wait_for("replaced HAProxy processes to end", Duration::from_secs(30), || {
+        (with_command_line(&runtime).len() <= 2).then_some(())
+    });
+    walk.send("DELETE", &json!({ "hpcs_action": "DELETE" }));
+    assert!(web::get(port, None).is_err(), "the load balancer answers after DELETE");
+    daemon.stop();
+    assert_eq!(with_command_line(&runtime), Vec::<u32>::new(), "HAProxy still runs");
+    assert_eq!(with_command_line(&site.path().display().to_string()), Vec::<u32>::new(), "something still runs");
+}
