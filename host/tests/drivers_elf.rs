@@ -71,7 +71,7 @@ fn a_part_that_reaches_beyond_the_end_is_named() {
     // Offsets of p_filesz in a program header and of sh_size in a section header.
     let segments = (0..usize::from(header.e_phnum(endian))).map(|n| (n, header.e_phoff(endian) as usize + n * 56 + 32));
     let sections = header.section_headers(endian, &GOOD[..]).unwrap().iter().enumerate();
-    let sections = sections.filter(|(_, section)| section.file_range(endian).is_some());
+    let sections = sections.skip(1).filter(|(_, section)| section.file_range(endian).is_some());
     let sections = sections.map(|(n, _)| (n, header.e_shoff(endian) as usize + n * 64 + 32));
     let all = segments.map(|(n, at)| (format!("segment {n}"), at));
     for (part, at) in all.chain(sections.map(|(n, at)| (format!("section {n}"), at))) {

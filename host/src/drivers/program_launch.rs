@@ -127,7 +127,7 @@ mod tests {
             rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
             Ok(())
         };
-        launch(program, &lock, record).unwrap();
+        launch(program, &lock, record).unwrap().wait().unwrap();
     }
 
     /// A stopped child does not outlive the test, however that ends.
