@@ -159,7 +159,7 @@ impl<'a> Device<'a> {
 
     /// Refuses a call that is older than what was done.
     fn refuse_older(&self, record: Option<&Record>, live: Option<&Live>, asked: u64) -> Result<(), Fault> {
-        let deleted = self.call.host().state_get::<u64>(&self.deleted_key())?.map_or(0, |kept| kept.value);
+        let deleted = self.deleted_generation()?;
         let recorded = record.map_or(0, |record| record.request.generation);
         let running = live.and_then(|live| live.marker.as_ref()).map_or(0, |marker| marker.generation);
         let newest = deleted.max(recorded).max(running);
@@ -170,6 +170,11 @@ impl<'a> Device<'a> {
             .into());
         }
         Ok(())
+    }
+
+    /// Generation of the last `delete`; 0 when there was none.
+    fn deleted_generation(&self) -> Result<u64, Fault> {
+        Ok(self.call.host().state_get::<u64>(&self.deleted_key())?.map_or(0, |kept| kept.value))
     }
 
     fn deleted_key(&self) -> String {
