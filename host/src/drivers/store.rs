@@ -124,3 +124,25 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_compared_to_its_last_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy.so");
+        let bytes = vec![7; (64 << 10) * 2 + 10];
+        replace(&path, &bytes, 0o500).unwrap();
+        assert!(is_copy(&path, &bytes));
+        for place in [0, 64 << 10, bytes.len() - 1] {
+            let mut other = bytes.clone();
+            other[place] ^= 1;
+            replace(&path, &other, 0o500).unwrap();
+            assert!(!is_copy(&path, &bytes), "byte {place} differs");
+        }
+        replace(&path, &bytes[..bytes.len() - 1], 0o500).unwrap();
+        assert!(!is_copy(&path, &bytes));
+    }
+}
