@@ -41,6 +41,14 @@ fn one(text: &str, begins: &str, contains: &str) {
     assert!(found[0].contains(contains), "{}\n  expected to contain {contains}", found[0]);
 }
 
+// Found by fuzzing: a quoted key may hold a line end or what a terminal obeys.
+#[test]
+fn a_fault_is_one_line_whatever_its_key_is() {
+    let found = faults("\"a\\nb\\u001b[2J\" = 1\n");
+    assert!(found[0].starts_with("capstan.toml:1: a\\nb\\u{1b}[2J: found "), "{found:?}");
+    assert!(!found[0].contains(char::is_control), "{found:?}");
+}
+
 #[test]
 fn all_faults_are_listed_at_once_in_the_order_of_lines() {
     let text = "[http]\nlisten = \"127.0.0.1:8770\"\nenabeld = true\n\n[htpp]\n\n[gearman]\nembedded_listen = \"127.0.0.1\"\n\n\

@@ -183,8 +183,11 @@ fn the_daemon_killed_at_random_moments_of_an_update() {
     }
 }
 
+/// Whether a step of the change has left its trace.
+type Reached = fn(&Before, &Site) -> bool;
+
 /// Something that a reload does and that can be seen from outside, in the order in which it happens.
-const STEPS: [(&str, fn(&Before, &Site) -> bool); 6] = [
+const STEPS: [(&str, Reached); 6] = [
     ("the candidate is written", |_, site| site.haproxy_state().join("haproxy.cfg.new").exists()),
     ("the good file is kept", |before, site| inode(&site.haproxy_state().join("haproxy.cfg.good")) != before.good),
     ("the counters are kept", |before, site| newest(&site.path().join("state/driver-state")) != before.state),

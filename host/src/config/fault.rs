@@ -1,6 +1,6 @@
 //! Faults and warnings in the operator's words.
 
-use std::{error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt};
 
 use super::Origin;
 
@@ -21,12 +21,23 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: ", self.origin)?;
-        if !self.key.is_empty() {
-            write!(out, "{}: ", self.key)?;
-        }
-        write!(out, "found {}; expected {}; {}", self.found, self.expected, self.remedy)
+        let Self { origin, key, found, expected, remedy } = self;
+        let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+        out.write_str(&one_line(&format!("{origin}: {key}found {found}; expected {expected}; {remedy}")))
     }
+}
+
+/// The text with its control characters escaped: names and values come from outside, and may hold line ends or what a
+/// terminal obeys.
+pub(super) fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    Cow::Owned(text.chars().map(escaped).collect())
 }
 
 /// Every fault of one reading, in the order of files and lines. Prints one line for each and the count at the end.
@@ -73,6 +84,6 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}: {}", self.origin, self.key, self.text)
+        out.write_str(&one_line(&format!("{}: {}: {}", self.origin, self.key, self.text)))
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
-use super::{Effective, Loaded, Origin};
+use super::{Effective, Loaded, Origin, fault::one_line};
 
 /// As TOML, one line for each key, with the place in a comment. Secrets show as references.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn show_text(loaded: &Loaded) -> String {
         let width = rows.iter().map(|row| row.1.chars().count()).max().unwrap_or(0).min(60);
         let _ = writeln!(text, "{}[{}]", if text.is_empty() { "" } else { "\n" }, quoted_path(section));
         for (_, line, value) in rows {
-            let _ = writeln!(text, "{line:width$}  # {}", value.origin);
+            let _ = writeln!(text, "{line:width$}  # {}", one_line(&value.origin.to_string()));
         }
     }
     text

@@ -18,19 +18,31 @@ const MAX_LINE: usize = 8 * 1024;
 
 /// One thing read from a stream.
 #[derive(Debug)]
-pub(super) enum Frame<'a> {
+pub enum Frame<'a> {
     /// A line of the text protocol, without its end.
     Line(&'a [u8]),
     /// A packet larger than the limit. Its head is given; the rest was skipped as it arrived, and never held. It is
     /// told once all of it has passed: gearmand frees a job as soon as it is answered, even while it is still sending
     /// that job, and closes the connection then.
-    Oversized { kind: u32, size: usize, head: &'a [u8] },
+    Oversized {
+        /// The number of its type.
+        kind: u32,
+        /// Bytes of its body.
+        size: usize,
+        /// The front of its body.
+        head: &'a [u8],
+    },
     /// A packet.
-    Packet { magic: Magic, packet: Result<Packet<'a>, PacketError> },
+    Packet {
+        /// Which way it travels.
+        magic: Magic,
+        /// What it says, or why that is not clear.
+        packet: Result<Packet<'a>, PacketError>,
+    },
 }
 
 /// Bytes read from a stream and not yet consumed.
-pub(super) struct Frames {
+pub struct Frames {
     bytes: Vec<u8>,
     start: usize,
     skip: usize,
@@ -48,6 +60,9 @@ impl Frames {
     }
 
     /// Reads once; 0 is the end of the stream. Cancel safe.
+    ///
+    /// # Errors
+    /// The stream's.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> std::io::Result<usize> {
         if self.start == self.bytes.len() {
             self.bytes.clear();
@@ -83,8 +98,11 @@ impl Frames {
         }
     }
 
-    /// The next whole frame; `None` when more must be read.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    /// The next whole frame; `None` when more must be read. What comes does not depend on the pieces in which it came.
+    ///
+    /// # Errors
+    /// [`FrameError`]: another protocol, or a line without end. The stream cannot be read further.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         self.notice_oversized();
         if self.skip > 0 {
             let here = self.skip.min(self.bytes.len() - self.start);
@@ -103,13 +121,11 @@ impl Frames {
             return Ok(None);
         };
         if self.text && pending.first() != Some(&0) {
-            let Some(end) = pending.iter().position(|byte| *byte == b'\n') else {
-                if pending.len() > MAX_LINE {
-                    let size = pending.len();
-                    return Err(FrameError::TooLarge { kind: 0, size, limit: MAX_LINE });
-                }
-                return Ok(None);
-            };
+            let end = pending.iter().position(|byte| *byte == b'\n');
+            if end.unwrap_or(pending.len()) > MAX_LINE {
+                return Err(FrameError::TooLarge { kind: 0, size: end.unwrap_or(pending.len()), limit: MAX_LINE });
+            }
+            let Some(end) = end else { return Ok(None) };
             self.start = begin + end + 1;
             let line = pending.get(..end).unwrap_or_default();
             return Ok(Some(Frame::Line(line.strip_suffix(b"\r").unwrap_or(line))));
@@ -140,7 +156,7 @@ mod tests {
             let mut one = std::slice::from_ref(byte);
             frames.fill(&mut one).await.unwrap();
             loop {
-                match frames.next() {
+                match frames.next_frame() {
                     Ok(Some(Frame::Packet { packet: Ok(packet), .. })) => seen.push(format!("{}", packet.kind())),
                     Ok(Some(Frame::Line(line))) => seen.push(String::from_utf8_lossy(line).into_owned()),
                     Ok(Some(Frame::Oversized { kind, size, head })) => {
@@ -190,5 +206,12 @@ mod tests {
     async fn a_line_without_end_is_refused() {
         let seen = read(&[b'x'; MAX_LINE + 2], 1000).await;
         assert!(seen.len() == 1 && seen[0].contains("limit of 8192"), "{seen:?}");
+        // Its end may have come along with it.
+        let mut frames = Frames::new(1000, true);
+        let line = [&[b'x'; MAX_LINE + 1][..], b"\n"].concat();
+        frames.fill(&mut &line[..]).await.unwrap();
+        assert!(frames.next_frame().unwrap_err().to_string().contains("limit of 8192"));
+        let line = [&[b'x'; MAX_LINE][..], b"\n"].concat();
+        assert_eq!(read(&line, 1000).await, ["x".repeat(MAX_LINE)]);
     }
 }

@@ -7,7 +7,7 @@
 pub mod admin;
 pub mod client;
 pub mod endpoint;
-mod frames;
+pub mod frames;
 mod outbox;
 pub mod packet;
 pub mod server;

@@ -2,6 +2,7 @@
 //! before, so each load happens in a fresh process: this program again, with `--load-once`.
 
 use std::{
+    fs,
     path::Path,
     process::{Command, ExitCode, Stdio},
     time::Instant,
@@ -83,7 +84,6 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         ),
     );
     let kept = scratch::folder();
-    let mut slowest: Option<(f64, String, String)> = None;
     let mut probes = Vec::new();
     for (kind, name) in DRIVERS {
         let file = paths::driver(&format!("{kind}_{name}"));
@@ -108,19 +108,16 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         );
         report.series(&[&later, &first, &linker]);
         probes.push(format!("{name} {}", time(first.p50())));
-        if slowest.as_ref().is_none_or(|(p50, ..)| later.p50() > *p50) {
-            slowest = Some((later.p50(), format!("{name}: {}", quantiles(&later)), time(linker.p50())));
-        }
+        let size = fs::metadata(&file).expect("the driver's file").len() as f64 / 1e6;
+        report.row(Row {
+            what: format!("load of the driver {name} ({size:.1} MB), probe aside"),
+            ours: quantiles(&later),
+            beside: format!("dlopen and dlsym alone {}", time(linker.p50())),
+            relation: String::new(),
+            aim: "5 ms".into(),
+            kept: Some(later.p50() <= AIM),
+        });
     }
-    let (p50, ours, linker) = slowest.expect("a driver was measured");
-    report.row(Row {
-        what: "load of a driver, probe aside (the slowest of the shipped ones)".into(),
-        ours,
-        beside: format!("dlopen and dlsym alone {linker}"),
-        relation: String::new(),
-        aim: "5 ms".into(),
-        kept: Some(p50 <= AIM),
-    });
     report.row(Row {
         what: "first load of a driver's file, with copy and probe".into(),
         ours: probes.join(", "),

@@ -11,9 +11,9 @@ use crate::{
     wrk::{self, Connections},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 const CLIENTS: u32 = 32;
-const SECONDS: u64 = 3;
+const SECONDS: u64 = 2;
 /// The aim, in percent.
 const AIM: f64 = 97.0;
 

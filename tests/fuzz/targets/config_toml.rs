@@ -69,8 +69,11 @@ fn old_file_loads(text: &str) {
     for note in &imported.notes {
         assert!(!note.contains(char::is_control), "{note:?}");
     }
-    let loaded = load(&BTreeMap::new(), imported.toml.as_bytes(), b"");
-    loaded.unwrap_or_else(|faults| panic!("{faults}\n{}\nfrom {text:?}", imported.toml));
+    if let Err(faults) = load(&BTreeMap::new(), imported.toml.as_bytes(), b"") {
+        // The files of TLS are named as they were, and checking that they are there is not the import's business.
+        let others: Vec<_> = faults.as_slice().iter().filter(|fault| !fault.key.starts_with("gearman.ssl_")).collect();
+        assert!(others.is_empty(), "{others:#?}\n{}\nfrom {text:?}", imported.toml);
+    }
 }
 
 fuzz_target!(|data: &[u8]| {

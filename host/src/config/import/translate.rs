@@ -8,7 +8,7 @@ use super::{
     ini::{self, Entry},
     options::{self, Fate, Form},
 };
-use crate::config::{Endpoint, show};
+use crate::config::{Endpoint, fault::one_line, show};
 
 /// What came of an old file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,7 +103,8 @@ impl Import {
     }
 
     fn note(&mut self, entry: &Entry, why: &str) {
-        self.notes.push((entry.line, format!("[{}] {}: {why}", entry.section, entry.key)));
+        let note = format!("[{}] {}: {why}", entry.section, entry.key);
+        self.notes.push((entry.line, one_line(&note).into_owned()));
     }
 
     fn finish(mut self) -> Imported {

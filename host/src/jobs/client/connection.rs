@@ -211,7 +211,7 @@ impl Connection {
 
     fn take_all(&self, frames: &mut Frames) -> Result<(), String> {
         loop {
-            let packet = match frames.next().map_err(|error| error.to_string())? {
+            let packet = match frames.next_frame().map_err(|error| error.to_string())? {
                 None => return Ok(()),
                 Some(Frame::Packet { magic: Magic::Response, packet, .. }) => {
                     packet.map_err(|error| error.to_string())?

@@ -114,7 +114,7 @@ async fn read_all(shared: &Shared, id: ConnectionId, outbox: &Outbox, mut read: 
 
 /// Handles all that has arrived whole.
 fn handle_all(core: &mut Core, id: ConnectionId, frames: &mut Frames, limit: usize) -> Result<(), FrameError> {
-    while let Some(frame) = frames.next()? {
+    while let Some(frame) = frames.next_frame()? {
         match frame {
             Frame::Line(line) => core.handle_line(id, line),
             Frame::Packet { magic, packet: Ok(packet), .. } => core.handle(id, magic, &packet),

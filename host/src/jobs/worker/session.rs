@@ -110,7 +110,7 @@ impl<H: Handler> Session<H> {
         self.queue(&Packet::EchoReq { data: BARRIER });
         self.outbox.flush();
         loop {
-            while let Some(frame) = self.frames.next().map_err(|error| error.to_string())? {
+            while let Some(frame) = self.frames.next_frame().map_err(|error| error.to_string())? {
                 match frame {
                     Frame::Packet { packet: Ok(Packet::EchoRes { data: BARRIER }), .. } => return Ok(()),
                     Frame::Packet { packet: Ok(Packet::Error { code, text }), .. } => {
@@ -212,7 +212,7 @@ impl<H: Handler> Session<H> {
     fn take_all(&mut self, mut stand: Stand) -> Result<Stand, String> {
         loop {
             let server = &self.endpoint;
-            let Some(frame) = self.frames.next().map_err(|error| format!("job server {server}: {error}"))? else {
+            let Some(frame) = self.frames.next_frame().map_err(|error| format!("job server {server}: {error}"))? else {
                 return Ok(stand);
             };
             stand = match (frame, stand) {

@@ -91,7 +91,8 @@ pub fn check(kind: Kind, text: &str) -> Result<(), TokenError> {
 fn allowed(kind: Kind, byte: u8) -> bool {
     let extra: &[u8] = match kind {
         Kind::Address => b".:[]-",
-        Kind::Cookie => b"_-",
+        // A member's cookie is made of its id, so all that an id may hold is in here.
+        Kind::Cookie => b"._-",
         Kind::File => b"/._+@-",
         Kind::HttpPath => b"/-._~!&()*+,;=:@?%",
         Kind::Keyword => b"-,_",
@@ -173,6 +174,7 @@ mod tests {
             (Kind::Address, "[2001:db8::1]:65535"),
             (Kind::Address, "db-1.example.org:3306"),
             (Kind::Cookie, "SERVERID"),
+            (Kind::Cookie, "id-web.1"),
             (Kind::File, "/run/capstan/haproxy/lb-1/admin.sock"),
             (Kind::HttpPath, "/health?full=1&x=%20"),
             (Kind::Keyword, "forwardfor"),

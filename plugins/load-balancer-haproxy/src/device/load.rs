@@ -28,8 +28,8 @@ use crate::{
     spec::{Marker, Slots},
 };
 
-/// A reload that was asked for and not seen is asked for again after this time. The master's socket loses none, systemd's
-/// signal can.
+/// A reload that was asked for and not seen is asked for again after this time: systemd's signal gets lost while the master
+/// executes itself anew.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Device<'_> {
@@ -145,6 +145,7 @@ impl Device<'_> {
             self.control.start(deadline)?;
         }
         self.reached(Step::Asked)?;
+        let mut asked = Instant::now();
         loop {
             let pause = Instant::now() + Duration::from_millis(100);
             if self.answers_with(load, pause.min(deadline))? {
@@ -160,8 +161,9 @@ impl Device<'_> {
                     said: format!("no answer with load={load} before the deadline. {said}"),
                 });
             }
-            if reloading && pause.elapsed() > ASK_AGAIN {
+            if reloading && asked.elapsed() > ASK_AGAIN {
                 self.control.reload(answers, deadline)?;
+                asked = Instant::now();
             }
         }
     }

@@ -35,6 +35,12 @@ pub enum SocketError {
 }
 
 impl SocketError {
+    /// The other side closed the connection without having read what was sent: nothing was done.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Broken { source, .. }
+            if matches!(source.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+    }
+
     /// Nobody listened, so nothing was asked.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
@@ -48,16 +54,12 @@ pub fn look(path: &Path, question: &str, deadline: Instant) -> Result<String, So
     loop {
         let gone = match ask(path, question, deadline) {
             Ok(answer) if !answer.is_empty() => return Ok(answer),
-            Ok(_) => ErrorKind::UnexpectedEof.into(),
-            Err(SocketError::Broken { source, .. })
-                if matches!(source.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
-            {
-                source
-            }
+            Ok(_) => SocketError::Broken { path: path.to_owned(), source: ErrorKind::UnexpectedEof.into() },
+            Err(error) if error.is_unread() => error,
             Err(error) => return Err(error),
         };
         if Instant::now() >= patience {
-            return Err(SocketError::Broken { path: path.to_owned(), source: gone });
+            return Err(gone);
         }
         thread::sleep(Duration::from_millis(1));
     }

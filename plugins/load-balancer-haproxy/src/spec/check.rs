@@ -217,7 +217,7 @@ fn sticky(mode: Mode, galera: bool, given: Option<&Persistence>) -> Result<Stick
         (Some(Persistence::HttpCookie { cookie }), Mode::Http) => {
             if cookie.len() > 64 || token::check(Kind::Cookie, cookie).is_err() {
                 return refuse(format!(
-                    "The cookie name {:?} cannot be used; 1 to 64 letters, digits, '_' and '-' were expected",
+                    "The cookie name {:?} cannot be used; 1 to 64 letters, digits, '.', '_' and '-' were expected",
                     shortened(cookie)
                 ));
             }
