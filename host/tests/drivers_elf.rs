@@ -64,6 +64,26 @@ fn a_file_cut_at_any_boundary_is_called_truncated() {
     }
 }
 
+#[test]
+fn a_part_that_reaches_beyond_the_end_is_named() {
+    let header = FileHeader64::<Endianness>::parse(&GOOD[..]).unwrap();
+    let endian = header.endian().unwrap();
+    // Offsets of p_filesz in a program header and of sh_size in a section header.
+    let segments = (0..usize::from(header.e_phnum(endian))).map(|n| (n, header.e_phoff(endian) as usize + n * 56 + 32));
+    let sections = header.section_headers(endian, &GOOD[..]).unwrap().iter().enumerate();
+    let sections = sections.skip(1).filter(|(_, section)| section.file_range(endian).is_some());
+    let sections = sections.map(|(n, _)| (n, header.e_shoff(endian) as usize + n * 64 + 32));
+    let all = segments.map(|(n, at)| (format!("segment {n}"), at));
+    for (part, at) in all.chain(sections.map(|(n, at)| (format!("section {n}"), at))) {
+        for size in [GOOD.len() as u64 + 1, u64::MAX] {
+            let mut file = GOOD.clone();
+            file[at..at + 8].copy_from_slice(&size.to_le_bytes());
+            let fault = read(&file).unwrap_err();
+            assert!(matches!(&fault, ElfFault::Truncated { what, .. } if *what == part), "{part}: {fault}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_truncated_file_is_refused_in_one_line_without_a_probe() {
     let folder = folder();

@@ -274,7 +274,9 @@ async fn the_private_copy_is_private_checked_and_replaced() {
     let library = good(path);
     let whole = fs::read(&copy).unwrap();
     fs::remove_file(&copy).unwrap();
-    fs::write(&copy, [&whole[..], b"tampered"].concat()).unwrap();
+    let mut tampered = whole.clone();
+    *tampered.last_mut().unwrap() ^= 1;
+    fs::write(&copy, tampered).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o500)).unwrap();
     let (_, handle) = open_one(path, entry("again", &library)).await;
     assert_eq!(fs::read(&copy).unwrap(), whole);

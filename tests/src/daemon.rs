@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    os::unix::net::UnixDatagram,
+    io::{Read, Write},
+    os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -12,7 +13,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{free_port, paths, process::Process, wait_for};
+use crate::{
+    free_port, gearman, paths,
+    process::{self, Process},
+    wait_for,
+};
 
 /// Folder, configuration and ports of a daemon; it may be started several times.
 #[derive(Debug)]
@@ -26,28 +31,67 @@ pub struct Site {
     pub function: String,
 }
 
+/// What a site is made of. Each text is TOML; `@ROOT@` in it stands for the site's folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Name under `known_drivers.load_balancer`, and of its library.
+    pub driver: &'a str,
+    /// The driver's own section.
+    pub driver_config: &'a str,
+    /// A job server that runs already; none means the embedded one.
+    pub job_server: Option<u16>,
+    /// More keys of `[drivers]`.
+    pub drivers: &'a str,
+    /// More keys of `[worker]`.
+    pub worker: &'a str,
+    /// More tables.
+    pub more: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { driver: "noop", driver_config: "", job_server: None, drivers: "", worker: "", more: "" }
+    }
+}
+
+/// The HAProxy driver's section with everything below the site's folder.
+pub const HAPROXY: &str = r#"bind_address = "127.0.0.1"
+runtime_directory = "@ROOT@/haproxy"
+state_directory = "@ROOT@/haproxy-state"
+log_file = "@ROOT@/haproxy.log""#;
+
 impl Site {
     /// A worker with an embedded job server and this driver; `driver_config` is the TOML of its configuration.
     pub fn worker(driver: &str, driver_config: &str) -> Self {
-        Self::worker_with(driver, driver_config, None, "")
+        Self::new(Setup { driver, driver_config, ..Setup::default() })
     }
 
     /// The same with a job server that runs already, and more TOML at the end.
     pub fn worker_with(driver: &str, driver_config: &str, gearmand_port: Option<u16>, more: &str) -> Self {
+        Self::new(Setup { driver, driver_config, job_server: gearmand_port, more, ..Setup::default() })
+    }
+
+    /// A worker with the HAProxy driver, which keeps to the site's folder and to loopback.
+    pub fn haproxy() -> Self {
+        Self::worker("haproxy", HAPROXY)
+    }
+
+    /// A site of these parts.
+    pub fn new(setup: Setup<'_>) -> Self {
         let folder = tempfile::Builder::new().prefix("capstan-").tempdir().expect("a temporary folder");
         let http_port = free_port();
-        let job_server_port = gearmand_port.unwrap_or_else(free_port);
+        let job_server_port = setup.job_server.unwrap_or_else(free_port);
         let function = "node-1".to_owned();
-        let servers = match gearmand_port {
+        let servers = match setup.job_server {
             Some(port) => format!("servers = [\"127.0.0.1:{port}\"]"),
             None => format!("servers = [\"embedded\"]\nembedded_listen = \"127.0.0.1:{job_server_port}\""),
         };
-        let root = folder.path().display();
+        let Setup { driver, driver_config, drivers, worker, more, .. } = setup;
         let text = format!(
             r#"[daemon]
 roles = ["worker"]
-state_dir = "{root}/state"
-run_dir = "{root}/run"
+state_dir = "@ROOT@/state"
+run_dir = "@ROOT@/run"
 
 [http]
 listen = ["127.0.0.1:{http_port}"]
@@ -57,28 +101,39 @@ listen = ["127.0.0.1:{http_port}"]
 reconnect_sleep_seconds = 1
 
 [drivers]
-directory = "{drivers}"
+directory = "{directory}"
 trust_own_files = true
 isolation = "in-process"
+{drivers}
 
 [worker]
 driver = "{driver}"
 function = "{function}"
+{worker}
 
 [known_drivers.load_balancer.{driver}]
-library = "libcapstan_load_balancer_{library}.so"
+library = "{library}"
 
 [known_drivers.load_balancer.{driver}.config]
 {driver_config}
 
 {more}
 "#,
-            drivers = paths::build().display(),
-            library = driver.replace('-', "_"),
+            directory = paths::build().display(),
+            library = match driver {
+                "bad" => "libcapstan_bad_driver.so".to_owned(),
+                _ => format!("libcapstan_load_balancer_{}.so", driver.replace('-', "_")),
+            },
         );
         let site = Self { folder, http_port, job_server_port, function };
-        fs::write(site.config(), text).expect("the configuration is written");
+        site.configure(&text);
         site
+    }
+
+    /// Writes the configuration anew.
+    pub fn configure(&self, text: &str) {
+        let root = self.path().to_str().expect("a folder's name in UTF-8");
+        fs::write(self.config(), text.replace("@ROOT@", root)).expect("the configuration is written");
     }
 
     /// Its folder.
@@ -98,6 +153,11 @@ library = "libcapstan_load_balancer_{library}.so"
 
     /// Starts `capstan serve` and waits until it says that it is ready.
     pub fn start(&self) -> Daemon<'_> {
+        self.start_with(&["serve"])
+    }
+
+    /// Starts the daemon by this command and waits until it says that it is ready.
+    pub fn start_with(&self, command: &[&str]) -> Daemon<'_> {
         let socket_path = self.folder.path().join("notify");
         let _from_the_start_before = fs::remove_file(&socket_path);
         let socket = UnixDatagram::bind(&socket_path).expect("the notification socket");
@@ -111,7 +171,7 @@ library = "libcapstan_load_balancer_{library}.so"
             Command::new(paths::capstan())
                 .arg("--config")
                 .arg(self.config())
-                .arg("serve")
+                .args(command)
                 .env("NOTIFY_SOCKET", &socket_path)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -140,6 +200,81 @@ library = "libcapstan_load_balancer_{library}.so"
             .expect("capstan runs")
     }
 
+    /// Runs a command of the binary against this site, and expects that it ends with this exit code.
+    pub fn expect(&self, code: i32, arguments: &[&str]) -> Ended {
+        let ended = Ended::of(self.run(arguments));
+        assert_eq!(ended.code, Some(code), "capstan {arguments:?}: {ended:?}");
+        ended
+    }
+
+    /// Calls a message out to the worker over a connection of our own and returns what became of it.
+    pub fn submit(&self, payload: &[u8]) -> gearman::Outcome {
+        gearman::submit(self.job_server_port, &self.function, payload)
+    }
+
+    /// As [`Site::submit`], for a message whose job must be completed; returns the reply.
+    pub fn ask(&self, message: &Value) -> Value {
+        match self.submit(message.to_string().as_bytes()) {
+            gearman::Outcome::Complete(reply) => serde_json::from_slice(&reply).expect("the reply is JSON"),
+            other => panic!("{message} got {other:?}; the log:\n{}", self.log()),
+        }
+    }
+
+    /// As [`Site::ask`], for a message that must pass.
+    pub fn pass(&self, message: &Value) -> Value {
+        let reply = self.ask(message);
+        assert_eq!(reply["hpcs_response"], "PASS", "{message} got {reply}; the log:\n{}", self.log());
+        reply
+    }
+
+    /// As [`Site::ask`], for a message that must fail with this text.
+    pub fn fail(&self, message: &Value, text: &str) -> Value {
+        let reply = self.ask(message);
+        assert_eq!(
+            (reply["hpcs_response"].as_str(), reply["hpcs_error"].as_str()),
+            (Some("FAIL"), Some(text)),
+            "{message} got {reply}"
+        );
+        reply
+    }
+
+    /// The lines of the log, each an object.
+    pub fn log_lines(&self) -> Vec<Value> {
+        self.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Folder of HAProxy's sockets.
+    pub fn haproxy_runtime(&self) -> PathBuf {
+        self.path().join("haproxy").join(&self.function)
+    }
+
+    /// Folder of HAProxy's files.
+    pub fn haproxy_state(&self) -> PathBuf {
+        self.path().join("haproxy-state").join(&self.function)
+    }
+
+    /// What HAProxy was configured with last; nothing when there is no file.
+    pub fn haproxy_config(&self) -> String {
+        fs::read_to_string(self.haproxy_state().join("haproxy.cfg")).unwrap_or_default()
+    }
+
+    /// HAProxy's processes: the master and its workers.
+    pub fn haproxy_processes(&self) -> Vec<u32> {
+        let mut pids = process::with_command_line(&format!("{}/", self.haproxy_state().display()));
+        pids.sort_unstable();
+        pids
+    }
+
+    /// What HAProxy answers on its runtime socket.
+    pub fn ask_haproxy(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(self.haproxy_runtime().join("admin.sock")).expect("HAProxy's socket");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time limit");
+        writeln!(socket, "{command}").expect("HAProxy reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("HAProxy answers");
+        answer
+    }
+
     /// Sends a message to the worker with `capstan job send` and returns its reply.
     pub fn send(&self, message: &Value) -> Value {
         let output = self.run(&["job", "send", &self.function, &message.to_string(), "--output", "json"]);
@@ -150,6 +285,40 @@ library = "libcapstan_load_balancer_{library}.so"
             self.log()
         );
         serde_json::from_slice(&output.stdout).expect("the reply is JSON")
+    }
+}
+
+impl Drop for Site {
+    /// What was started with `program.start` outlives the daemon by design; a suite leaves nothing behind.
+    fn drop(&mut self) {
+        let folder = format!("{}/", self.path().display());
+        for pid in process::with_command_line(&folder) {
+            process::signal_to(pid, Signal::KILL);
+        }
+    }
+}
+
+/// What a command gave back.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub error: String,
+}
+
+impl Ended {
+    /// Of a command that has run.
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
+    }
+
+    /// Its standard output, read as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
@@ -169,6 +338,17 @@ impl Daemon<'_> {
     /// Asks it to end, and expects that it does so well.
     pub fn stop(mut self) {
         self.process.signal(Signal::TERM);
+        let status = self.process.wait(Duration::from_secs(20));
+        assert!(status.success(), "capstan ended with {status}; its log:\n{}", self.site.log());
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits until it has ended well.
+    pub fn ended(mut self) {
         let status = self.process.wait(Duration::from_secs(20));
         assert!(status.success(), "capstan ended with {status}; its log:\n{}", self.site.log());
     }

@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
 pub mod daemon;
+pub mod elf;
+pub mod gearman;
 pub mod gearmand;
+pub mod http;
+pub mod load;
 pub mod paths;
 pub mod process;
+pub mod random;
+pub mod swift;
+pub mod syslog;
 pub mod web;
 
 use std::{

@@ -6,12 +6,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    Place,
-    driver::Schemas,
     exit::{Failure, Outcome},
     output::{self, Output},
+    place::Place,
 };
-use crate::config::{self, Loaded, Loader, ProcessEnvironment};
+use crate::config;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -34,27 +33,8 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     }
 }
 
-/// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
-pub fn load(place: &Place) -> Result<Loaded, Failure> {
-    finish(&Loader::new(&ProcessEnvironment).file(&place.config))
-}
-
-/// Reads the configuration for a daemon, with what the command's options lay over it: `(key, value, option)`. The drivers'
-/// own sections are held against their schemas.
-pub fn load_all(place: &Place, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
-    let mut loader = Loader::new(&ProcessEnvironment).file(&place.config).schemas(&Schemas);
-    for (key, value, option) in options {
-        loader = loader.set(key, value, option);
-    }
-    finish(&loader)
-}
-
-fn finish(loader: &Loader<'_>) -> Result<Loaded, Failure> {
-    loader.load().map_err(|faults| Failure::Usage(format!("the configuration cannot be used\n{faults}")))
-}
-
 fn check(place: &Place) -> Outcome {
-    let loaded = load_all(place, &[])?;
+    let loaded = place.load_all(&[])?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     match place.output {
@@ -70,7 +50,7 @@ fn check(place: &Place) -> Outcome {
 }
 
 fn show(place: &Place) -> Outcome {
-    let loaded = load(place)?;
+    let loaded = place.load()?;
     match place.output {
         Output::Json => output::json(&config::show_json(&loaded)),
         Output::Table => output::line(config::show_text(&loaded).trim_end()),

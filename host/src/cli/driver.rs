@@ -10,15 +10,13 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
-    Place,
-    client::Daemon,
-    config,
     exit::{Failure, Outcome},
     output::{self, Output, seconds},
-    serve,
+    place::{Place, runtime},
+    settings,
 };
 use crate::{
-    config::{DriverSchemas, Drivers, InstanceConfig, KnownDriver, SchemaFault},
+    config::{Drivers, KnownDriver},
     drivers::{self, LoadError, Registry, Stage},
 };
 
@@ -46,23 +44,14 @@ pub enum Command {
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
-        Command::List => serve::runtime()?.block_on(list(place)),
+        Command::List => runtime()?.block_on(list(place)),
         Command::Info { driver } => info(place, &driver),
-        Command::Check { driver, driver_config } => serve::runtime()?.block_on(check(place, &driver, &driver_config)),
-    }
-}
-
-/// The running daemon, by the options or by the configuration.
-fn daemon(place: &Place) -> Result<Daemon, Failure> {
-    match (&place.url, &place.socket) {
-        (Some(url), _) => Daemon::from_url(url),
-        (None, Some(socket)) => Ok(Daemon::Socket(socket.clone())),
-        (None, None) => Ok(Daemon::Socket(config::load(place)?.config.http.socket)),
+        Command::Check { driver, driver_config } => runtime()?.block_on(check(place, &driver, &driver_config)),
     }
 }
 
 async fn list(place: &Place) -> Outcome {
-    let answer = daemon(place)?.get("/drivers/v1").await?;
+    let answer = place.daemon()?.get("/drivers/v1").await?;
     if place.output == Output::Json {
         output::json(&answer);
         return Ok(());
@@ -100,7 +89,7 @@ fn info(place: &Place, name: &str) -> Outcome {
     let (path, trusted) = match file(name) {
         Some(path) => (path, true),
         None => {
-            let config = config::load(place)?.config;
+            let config = place.load()?.config;
             let driver = known(&config.known_drivers, name)?;
             (library(&config.drivers, driver)?, config.drivers.trust_own_files)
         }
@@ -142,11 +131,11 @@ fn info(place: &Place, name: &str) -> Outcome {
 async fn check(place: &Place, name: &str, driver_config: &str) -> Outcome {
     let scratch = Scratch::new()?;
     let settings = match file(name) {
-        Some(path) => serve::one_file(&path, driver_config, scratch.path())?,
+        Some(path) => settings::one_file(&path, driver_config, scratch.path())?,
         None => {
-            let loaded = config::load(place)?;
+            let loaded = place.load()?;
             let driver = known(&loaded.config.known_drivers, name)?;
-            let mut settings = serve::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
+            let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
             // The daemon that may be running owns the state directory.
             settings.state_dir = scratch.path().to_owned();
             settings
@@ -225,24 +214,7 @@ fn known<'a>(drivers: &'a crate::config::KnownDrivers, name: &str) -> Result<&'a
 }
 
 fn library(drivers: &Drivers, driver: &KnownDriver) -> Result<PathBuf, Failure> {
-    serve::library(drivers, driver).ok_or_else(|| {
+    settings::library(drivers, driver).ok_or_else(|| {
         Failure::Usage(format!("{} names a command; only a library has a manifest in its file", driver.key()))
     })
-}
-
-/// The configuration room's way to the drivers' schemas: the manifest is read, the driver is not run.
-pub struct Schemas;
-
-impl DriverSchemas for Schemas {
-    fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault> {
-        let trusted = drivers.trust_own_files;
-        // A file that cannot be read is told of when the driver is loaded.
-        let Some(facts) = serve::library(drivers, driver).and_then(|path| drivers::inspect(&path, trusted).ok()) else {
-            return Vec::new();
-        };
-        drivers::schema_faults(&facts.manifest, config.expose())
-            .into_iter()
-            .map(|(pointer, expected)| SchemaFault { pointer, expected })
-            .collect()
-    }
 }

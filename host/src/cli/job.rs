@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    Place, config,
     exit::{Failure, Outcome},
     output::{self, Output},
-    serve,
+    place::{Place, runtime},
+    settings,
 };
 use crate::jobs::{Client, ClientError, Endpoint, SubmitOptions, Submitted};
 
@@ -44,7 +44,7 @@ pub struct Send {
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     let Command::Send(send) = command;
-    serve::runtime()?.block_on(submit(place, send))
+    runtime()?.block_on(submit(place, send))
 }
 
 async fn submit(place: &Place, send: Send) -> Outcome {
@@ -95,9 +95,9 @@ fn servers(place: &Place, named: &[String]) -> Result<(Vec<Endpoint>, crate::job
     if !named.is_empty() && !place.config.exists() {
         return Ok((parse(named)?, crate::jobs::Transport::plain()));
     }
-    let gearman = config::load(place)?.config.gearman;
-    let endpoints = if named.is_empty() { serve::endpoints(&gearman) } else { parse(named)? };
-    Ok((endpoints, serve::transport(&gearman)?))
+    let gearman = place.load()?.config.gearman;
+    let endpoints = if named.is_empty() { settings::endpoints(&gearman) } else { parse(named)? };
+    Ok((endpoints, settings::transport(&gearman)?))
 }
 
 fn parse(named: &[String]) -> Result<Vec<Endpoint>, Failure> {

@@ -6,7 +6,9 @@ mod driver;
 mod exit;
 mod job;
 mod output;
+mod place;
 mod serve;
+mod settings;
 
 use std::{
     io::{self, Write},
@@ -18,6 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::{Failure, Outcome};
 use output::Output;
+use place::Place;
 
 /// Capstan hosts drivers: shared libraries behind load balancers, clouds, API servers and databases.
 #[derive(Debug, Parser)]
@@ -71,15 +74,6 @@ enum Command {
         /// The file
         path: PathBuf,
     },
-}
-
-/// Where the daemon and its configuration are.
-#[derive(Debug)]
-struct Place {
-    config: PathBuf,
-    socket: Option<PathBuf>,
-    url: Option<String>,
-    output: Output,
 }
 
 /// Runs the command line and says how the process shall end.

@@ -208,16 +208,15 @@ fn checked_sections<'a>(file: &'a [u8], header: &Header, endian: Endianness) -> 
     within(file, "the section header table", header.e_shoff(endian), each)?;
     let count = u64::from(header.shnum(endian, file).map_err(malformed)?);
     table(file, "the section header table", header.e_shoff(endian), count, each)?;
-    // Parsed anew from the file, because the table borrows from it and not from the header's reference.
-    let sections = Header::parse(file).and_then(|header| header.sections(endian, file)).map_err(malformed)?;
-    for (index, section) in sections.iter().enumerate() {
+    // Before the table itself is made, which already follows one of them.
+    for (index, section) in header.section_headers(endian, file).map_err(malformed)?.iter().enumerate() {
         if let Some((offset, size)) = section.file_range(endian)
             && section.sh_type(endian) != elf::SHT_NULL
         {
             within(file, format!("section {index}"), offset, size)?;
         }
     }
-    Ok(sections)
+    header.sections(endian, file).map_err(malformed)
 }
 
 fn manifest(file: &[u8], sections: &Sections<'_>, endian: Endianness) -> Result<Option<Vec<u8>>, ElfFault> {

@@ -25,16 +25,17 @@ use rustix::{
 };
 
 /// Launches `command`; `record` is given the number before the program begins, and its failure means that it never does.
-/// The child holds the open file description of `lock` until it has become the program.
+/// `lock` is closed by `exec`, as all of the daemon's files; until then the forked child holds its file description, and the
+/// lock with it.
 pub(super) fn launch(
     mut command: Command,
-    lock: &File,
+    _lock: &File,
     record: impl FnOnce(i32) -> io::Result<()>,
 ) -> io::Result<Child> {
     let (number_reader, number_writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let (go_reader, go_writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (held_by_child, parents_end) = (lock.try_clone()?, go_writer.as_raw_fd());
-    let prepare = move || wait_for_go(&number_writer, &go_reader, parents_end, &held_by_child);
+    let parents_end = go_writer.as_raw_fd();
+    let prepare = move || wait_for_go(&number_writer, &go_reader, parents_end);
     // SAFETY: runs in the forked child before `exec`, where only system calls are allowed: `wait_for_go` makes nothing but
     // those, on descriptors that it owns, and allocates nothing.
     unsafe { command.pre_exec(prepare) };
@@ -58,7 +59,7 @@ pub(super) fn launch(
     spawned
 }
 
-fn wait_for_go(number: &OwnedFd, go: &OwnedFd, parents_end: i32, _lock: &File) -> io::Result<()> {
+fn wait_for_go(number: &OwnedFd, go: &OwnedFd, parents_end: i32) -> io::Result<()> {
     rustix::process::setsid()?;
     // SAFETY: the descriptor is the parent's writing end, of which this process has a copy that nothing here uses. Without
     // closing it the end of the pipe would never be seen.
@@ -93,4 +94,79 @@ fn keep_only_standard_streams() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::{Path, PathBuf},
+        process::Stdio,
+        time::{Duration, Instant},
+    };
+
+    use rustix::{
+        fs::FlockOperation,
+        process::{PidfdFlags, Signal},
+    };
+
+    use super::*;
+
+    /// The daemon of the test below: is killed between the record and the program.
+    #[test]
+    #[ignore = "run by a_child_whose_daemon_died_holds_the_lock_until_it_has_gone"]
+    fn daemon_that_dies_while_it_records() {
+        let folder = PathBuf::from(std::env::var("CAPSTAN_TEST_FOLDER").unwrap());
+        let lock = File::options().write(true).open(folder.join("lock")).unwrap();
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let mut program = Command::new("/bin/sh");
+        program.args(["-c", "echo > ran"]).current_dir(&folder).stdin(Stdio::null());
+        let record = |pid: i32| {
+            // Stopped, the child cannot see that we are gone.
+            rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+            std::fs::write(folder.join("pid"), pid.to_string()).unwrap();
+            rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+            Ok(())
+        };
+        launch(program, &lock, record).unwrap().wait().unwrap();
+    }
+
+    /// A stopped child does not outlive the test, however that ends.
+    struct Stopped(OwnedFd);
+
+    impl Drop for Stopped {
+        fn drop(&mut self) {
+            let _gone_is_fine = rustix::process::pidfd_send_signal(&self.0, Signal::KILL);
+        }
+    }
+
+    fn is_free(lock: &Path) -> bool {
+        let lock = File::options().write(true).open(lock).unwrap();
+        rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+    }
+
+    #[test]
+    fn a_child_whose_daemon_died_holds_the_lock_until_it_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        File::create(&lock).unwrap();
+        let test = "drivers::program_launch::tests::daemon_that_dies_while_it_records";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", test])
+            .env("CAPSTAN_TEST_FOLDER", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(!status.success());
+        let pid: i32 = std::fs::read_to_string(folder.path().join("pid")).unwrap().parse().unwrap();
+        let child = Stopped(rustix::process::pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap());
+        assert!(!is_free(&lock), "a stopped child is on its way: nobody may take it for running or for gone");
+        rustix::process::pidfd_send_signal(&child.0, Signal::CONT).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_free(&lock) {
+            assert!(Instant::now() < deadline, "the child does not let go");
+            thread::yield_now();
+        }
+        assert!(!folder.path().join("ran").exists(), "it never became the program");
+    }
 }

@@ -11,8 +11,9 @@ use tokio::sync::Mutex;
 
 use super::{Answer, Appliance, Call};
 
-/// How long after its deadline a call may still tell that it was cancelled before it is given up.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long after its deadline a call may still tell that it was cancelled before it is given up. Longer than the drivers
+/// room's own grace: what ends there is counted as the driver's error, what is given up here is not.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// A change that the driver is asked for; generation and key are filled in here.
 pub(super) enum Change<'a> {

@@ -6,13 +6,12 @@ use capstan::drivers::{CallOptions, DriverHandle, Kind, Registry};
 use capstan_plugin_api::load_balancer::{
     Applied, ApplyRequest, Listener, LoadBalancer, Member, MemberState, Pool, Target, Timeouts, algorithm, protocol,
 };
-use capstan_tests::{free_port, process};
-use rustix::process::Signal;
+use capstan_tests::free_port;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{haproxy::WebServers, hosted};
+use crate::{haproxy::WebServers, hosted, scratch};
 
 const DEVICE: &str = "bench";
 
@@ -32,10 +31,10 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Loads the driver, starts `web_servers` web servers, and takes the first `members` of them as members.
-    pub fn start(web_servers: usize, members: usize) -> Self {
+    /// Loads the driver, starts `web_servers` web servers, and takes the first `members` of them as members. All state is
+    /// in `folder`.
+    pub fn start(folder: TempDir, web_servers: usize, members: usize) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let folder = tempfile::Builder::new().prefix("capstan-bench-").tempdir().expect("a temporary folder");
         let log = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let config = json!({
             "bind_address": "127.0.0.1",
@@ -152,9 +151,6 @@ impl Drop for Balancer {
         let _what_stays_is_killed: Result<Applied, _> =
             self.runtime.block_on(self.handle.call("delete", &target, options));
         self.runtime.block_on(self.registry.close(std::time::Duration::from_secs(5)));
-        // HAProxy outlives its driver by design; a run that went wrong must not leave it behind.
-        for id in process::with_command_line(&self.folder.path().display().to_string()) {
-            process::signal_to(id, Signal::KILL);
-        }
+        scratch::end_programs_of(&self.folder.path().display().to_string());
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     measure::{Contender, Round, alternate, batched, each, nanoseconds},
     report::{Report, Row, quantiles, time},
     rivals::Rivals,
+    scratch,
 };
 
 const ROUNDS: usize = 8;
@@ -172,7 +173,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         ),
     );
     let runtime = Runtime::new().expect("a runtime");
-    let state = tempfile::tempdir().expect("a temporary folder");
+    let state = scratch::folder();
     let (registry, handle) = hosted::open(&runtime, state.path(), hosted::entry(Kind::Cloud, "dummy", json!({})));
     let request = request();
     let answer: Node = runtime.block_on(call(&handle, &request));

@@ -14,6 +14,8 @@ use capstan_tests::{free_port, process::Process, wait_for};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::scratch;
+
 /// A running HAProxy, ended when dropped.
 pub struct HaProxy {
     process: Process,
@@ -23,7 +25,7 @@ pub struct HaProxy {
 impl HaProxy {
     /// Starts a master with a worker; `{folder}` in the configuration stands for its folder. `port` is one that it binds.
     pub fn start(configuration: &str, port: u16) -> Self {
-        let folder = tempfile::Builder::new().prefix("capstan-bench-").tempdir().expect("a temporary folder");
+        let folder = scratch::folder();
         let path = folder.path().join("haproxy.cfg");
         fs::write(&path, configuration.replace("{folder}", &folder.path().display().to_string())).expect("its file");
         let process = Process::spawn(

@@ -1,9 +1,10 @@
 //! Our figures beside the rivals', measured in the same run: `make bench`, or `cargo bench -p capstan-tests -- SUBJECT…`
 //! after `cargo build --release --workspace`. Whatever is started here is ended by its process id.
 #![allow(
-    clippy::unwrap_used,
+    clippy::exit,
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a benchmark stops where something is wrong"
 )]
 
@@ -20,6 +21,7 @@ mod member_change;
 mod rendered_haproxy;
 mod report;
 mod rivals;
+mod scratch;
 mod start;
 mod wrk;
 
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         eprintln!("there is no subject {unknown:?}; there are {}", SUBJECTS.map(|(name, _)| name).join(", "));
         return ExitCode::from(64);
     }
+    scratch::watch_for_interrupt();
     let begun = Instant::now();
     println!("# Performance\n");
     for (name, fact) in machine::facts() {

@@ -14,6 +14,7 @@ use crate::{
     haproxy::{HaProxy, replace},
     measure::{Contender, Round, Series, alternate, each, nanoseconds},
     report::{Report, Row, quantiles, time},
+    scratch,
     wrk::{self, Connections, Counted},
 };
 
@@ -59,6 +60,8 @@ frontend marker
 backend web
     balance roundrobin
     cookie SERVERID insert indirect
+    option httpclose
+    option forwardfor
     server 0 127.0.0.1:{} cookie 0 check inter 30s
     server 1 127.0.0.1:{} cookie 1 check inter 30s
     server slot 127.0.0.1:9 cookie slot check inter 30s disabled
@@ -129,7 +132,8 @@ pub fn run(report: &mut Report) {
              {ROUNDS} alternating rounds of {CHANGES} changes ({RELOADS} reloads); then under {CLIENTS} clients of wrk for {LOAD_SECONDS} s each."
         ),
     );
-    let balancer = RefCell::new(Balancer::start(3, 2));
+    let balancer = RefCell::new(Balancer::start(scratch::folder(), 3, 2));
+    let in_memory = RefCell::new(Balancer::start(scratch::folder_in_memory(), 2, 2));
     let hand = RefCell::new(ByHand::start(&balancer.borrow().web.ports));
     let third = balancer.borrow().web.ports[2];
     let methods = RefCell::new(BTreeMap::<String, u64>::new());
@@ -143,6 +147,12 @@ pub fn run(report: &mut Report) {
         *weight = *weight % 200 + 1;
         applied(&[(0, *weight), (1, 1)]);
     };
+    let weight_in_memory = RefCell::new(1_u32);
+    let change_in_memory = || {
+        let mut weight = weight_in_memory.borrow_mut();
+        *weight = *weight % 200 + 1;
+        in_memory.borrow_mut().apply(&[(0, *weight), (1, 1)])
+    };
     let is_in = RefCell::new(false);
     let add_or_remove = || {
         let mut is_in = is_in.borrow_mut();
@@ -151,10 +161,11 @@ pub fn run(report: &mut Report) {
     };
     let slot_in = RefCell::new(false);
 
-    let [ours, bare, ours_slot, bare_slot, file, reload] = alternate(
+    let [ours, memory, bare, ours_slot, bare_slot, file, reload] = alternate(
         ROUNDS,
         [
             Contender::new("driver: weight, persisted", || each(5, CHANGES, change_weight)),
+            Contender::new("driver: weight, files in memory", || each(5, CHANGES, change_in_memory)),
             Contender::new("bare command: weight", || each(5, CHANGES, || hand.borrow_mut().command())),
             Contender::new("driver: member added or removed, persisted", || {
                 applied(&[(0, 1), (1, 1)]);
@@ -174,7 +185,7 @@ pub fn run(report: &mut Report) {
             Contender::new("reload by hand", || each(1, RELOADS, || hand.borrow_mut().reload())),
         ],
     );
-    report.series(&[&ours, &bare, &ours_slot, &bare_slot, &file, &reload]);
+    report.series(&[&ours, &memory, &bare, &ours_slot, &bare_slot, &file, &reload]);
     let more = ours.p50() - bare.p50();
     report.row(Row {
         what: "member change by runtime API (weight), file persisted".into(),
@@ -188,6 +199,14 @@ pub fn run(report: &mut Report) {
         relation: format!("+{}; {:.0} x faster than a reload", time(more), reload.p50() / ours.p50()),
         aim: "+1 ms".into(),
         kept: Some(more <= AIM),
+    });
+    report.row(Row {
+        what: "the same with the files in memory: what does not wait for the disk".into(),
+        ours: quantiles(&memory),
+        beside: format!("bare command {}", quantiles(&bare)),
+        relation: format!("+{}", time(memory.p50() - bare.p50())),
+        aim: String::new(),
+        kept: None,
     });
     let more = ours_slot.p50() - bare_slot.p50();
     report.row(Row {

@@ -7,12 +7,13 @@ use crate::{
     haproxy::HaProxy,
     measure::median,
     report::{Report, Row},
+    scratch,
     wrk::{self, Connections},
 };
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 const CLIENTS: u32 = 32;
-const SECONDS: u64 = 3;
+const SECONDS: u64 = 2;
 /// The aim, in percent.
 const AIM: f64 = 97.0;
 
@@ -63,7 +64,7 @@ pub fn run(report: &mut Report) {
              Hand-tuned with keep-alive: another service, in which connections on both sides are kept; libra's contract closes them."
         ),
     );
-    let balancer = Balancer::start(2, 2);
+    let balancer = Balancer::start(scratch::folder(), 2, 2);
     let rendered = balancer.configuration();
     for line in ["option httpclose", "option forwardfor", "option httplog", "cookie SERVERID insert indirect"] {
         assert!(rendered.contains(line), "the rival is another service now; the driver renders\n{rendered}");

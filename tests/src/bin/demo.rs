@@ -19,10 +19,10 @@ use std::{
 };
 
 use capstan_tests::{
-    daemon::{Site, update},
+    daemon::{HAPROXY, Site, update},
     free_port,
     gearmand::Gearmand,
-    process, wait_for,
+    wait_for,
     web::{self, WebServer},
 };
 use serde_json::{Value, json};
@@ -42,11 +42,7 @@ fn main() {
 fn run(real: bool) {
     let gearmand = real.then(Gearmand::start);
     let port = free_port();
-    let folder = tempfile::Builder::new().prefix("capstan-demo-").tempdir().expect("a temporary folder");
-    let runtime = folder.path().join("haproxy");
-    let driver = format!("bind_address = \"127.0.0.1\"\nruntime_directory = \"{}\"", runtime.display());
-    let site = Site::worker_with("haproxy", &driver, gearmand.as_ref().map(Gearmand::port), "");
-    let _if_a_step_fails = StopPrograms(runtime.display().to_string());
+    let site = Site::worker_with("haproxy", HAPROXY, gearmand.as_ref().map(Gearmand::port), "");
 
     step("Start the daemon: worker, HTTP, and the HAProxy driver from its shared library");
     println!("  job server: {}", if real { "a real gearmand" } else { "embedded" });
@@ -73,12 +69,12 @@ fn run(real: bool) {
     tick("blue serves them all");
 
     step("Add the web server green while requests run");
-    let before = workers_of(&runtime.display().to_string());
+    let before = site.haproxy_processes();
     let load = Load::start(port);
     exchange(&site, &update(port, &[("1", red.port()), ("2", blue.port()), ("3", green.port())]), "PASS");
     wait_for("green to be asked", Duration::from_secs(10), || (green.requests() > 20).then_some(()));
     let (requests, failed) = load.stop();
-    let after = workers_of(&runtime.display().to_string());
+    let after = site.haproxy_processes();
     println!("  {requests} requests meanwhile, {failed} failed; HAProxy processes before {before:?}, after {after:?}");
     assert_eq!(failed, 0, "requests were lost");
     assert_eq!(before, after, "HAProxy was reloaded");
@@ -101,7 +97,7 @@ fn run(real: bool) {
     exchange(&site, &json!({ "hpcs_action": "DELETE" }), "PASS");
     assert!(web::get(port, None).is_err(), "the load balancer still answers");
     daemon.stop();
-    assert_eq!(process::with_command_line(&runtime.display().to_string()), Vec::<u32>::new(), "HAProxy still runs");
+    assert_eq!(site.haproxy_processes(), Vec::<u32>::new(), "HAProxy still runs");
     tick("HAProxy and the daemon are gone");
 }
 
@@ -145,12 +141,6 @@ fn ask(port: u16, count: usize) -> BTreeMap<String, u64> {
     seen
 }
 
-fn workers_of(runtime: &str) -> Vec<u32> {
-    let mut pids = process::with_command_line(runtime);
-    pids.sort_unstable();
-    pids
-}
-
 /// One client after the other until it is stopped.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -181,16 +171,5 @@ impl Load {
         self.stop.store(true, Ordering::Release);
         let requests = self.thread.join().expect("the load ends");
         (requests, self.failed.load(Ordering::Relaxed))
-    }
-}
-
-/// HAProxy outlives the daemon by design; a demo that fails half way must not leave it behind.
-struct StopPrograms(String);
-
-impl Drop for StopPrograms {
-    fn drop(&mut self) {
-        for pid in process::with_command_line(&self.0) {
-            process::signal_to(pid, rustix::process::Signal::KILL);
-        }
     }
 }

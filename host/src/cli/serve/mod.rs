@@ -1,19 +1,17 @@
 //! `capstan serve` and `capstan worker`: puts a daemon together, runs it, and takes it apart in order.
 
 mod roles;
-mod settings;
 mod signals;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use settings::{driver_settings, endpoints, library, one_file, transport};
-
 use super::{
-    Place, config,
     exit::{Failure, Outcome},
+    place::{Place, runtime},
+    settings,
 };
 use crate::{
     config::{Loaded, LogFormat, Role},
@@ -28,14 +26,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long the start waits for a first job server before it reports that it is up without one.
 const FIRST_JOB_SERVER: Duration = Duration::from_secs(5);
 
-/// The runtime of a command.
-pub fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(|error| Failure::Unavailable(format!("no threads are to be had: {error}")))
-}
-
 /// `capstan serve`.
 pub fn serve(place: &Place) -> Outcome {
-    let loaded = config::load_all(place, &[])?;
+    let loaded = place.load_all(&[])?;
     if loaded.config.daemon.roles.is_empty() {
         return Err(Failure::Usage("no role is switched on; set daemon.roles = [\"worker\"]".to_owned()));
     }
@@ -48,7 +41,7 @@ pub fn worker(place: &Place, driver: Option<String>) -> Outcome {
     if let Some(driver) = &driver {
         options.push(("worker.driver", driver.as_str(), "--driver"));
     }
-    runtime()?.block_on(run(place, config::load_all(place, &options)?))
+    runtime()?.block_on(run(place, place.load_all(&options)?))
 }
 
 async fn run(place: &Place, loaded: Loaded) -> Outcome {
@@ -87,7 +80,7 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let metrics = Metrics::default();
     metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
-    let mut drivers = driver_settings(config, |_| true)?;
+    let mut drivers = settings::driver_settings(config, |_| true)?;
     drivers.figures = metrics.figures().clone();
     let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let readiness = Readiness::default();

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::settings;
 use crate::{
-    cli::exit::Failure,
+    cli::{exit::Failure, settings},
     config::Config,
     drivers::{DriverState, Kind, Registry},
     http::{Metrics, Readiness},

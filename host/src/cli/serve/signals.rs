@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::tell;
 use crate::{
-    cli::{Place, config, exit::Failure},
+    cli::{exit::Failure, place::Place},
     config::{Config, Loaded},
     telemetry::{Notifier, State},
 };
@@ -64,7 +64,7 @@ impl Signals {
 
 /// Reads the configuration again. A fault keeps the running one; a difference is named with what it takes.
 fn reload(place: &Place, running: &Config) {
-    match config::load_all(place, &[]) {
+    match place.load_all(&[]) {
         Err(failure) => error!("the configuration was read again and the running one is kept: {failure}"),
         Ok(loaded) => {
             let sections = changed(running, &loaded.config);

@@ -16,7 +16,7 @@ pub enum ClientError {
         data: Vec<u8>,
     },
     /// The worker ended the job as failed.
-    #[error("the worker of {function} reported that the job failed")]
+    #[error("the worker of {function} reported that the job failed; its log says why")]
     Failed {
         /// The function.
         function: String,

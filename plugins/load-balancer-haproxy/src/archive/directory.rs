@@ -30,11 +30,13 @@ pub fn put(settings: &Settings, basepath: &str, object: &str, packed: &Packed) -
     }
     let to = path.join(object);
     let place = to.parent().unwrap_or(&path);
-    make(place)?;
+    make(root)?;
     let real = |path: &Path| fs::canonicalize(path).map_err(Fault::file("look at", path));
-    if !real(place)?.starts_with(real(root)?) {
+    let inside = place.ancestors().find(|path| path.exists()).unwrap_or(root);
+    if !real(inside)?.starts_with(real(root)?) {
         return refuse("leads elsewhere through a link".to_owned());
     }
+    make(place)?;
     if to.exists() {
         return Err(DriverError::new(
             capstan_plugin_api::ErrorCode::ALREADY_EXISTS,

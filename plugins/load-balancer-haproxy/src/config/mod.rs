@@ -78,3 +78,6 @@ fn line(words: &[Token], out: &mut String) -> Result<(), TokenError> {
     out.push('\n');
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use capstan_plugin_api::{Host, ProgramSpec};
 
 use crate::{
     device::{Fault, Paths},
-    runtime::{SocketError, ask},
+    runtime::ask,
     settings::{self, Settings},
 };
 
@@ -66,16 +66,17 @@ impl<'a> Process<'a> {
         Ok(self.host.program_stop(&self.paths.program, STOP_GRACE_MS)?)
     }
 
-    /// The master refuses connections while it executes itself anew, and a signal sent then would be lost: so the master's
-    /// socket, and again until somebody answers.
+    /// The master refuses connections while it executes itself anew, and closes unread those that came just before; a signal
+    /// sent then would be lost. So the master's socket, and again until the word was read.
     pub(super) fn reload(&self, answers: bool, deadline: Instant) -> Result<(), Fault> {
         loop {
-            match ask(&self.paths.master_socket, "reload", deadline) {
+            let patience = if answers { deadline } else { deadline.min(Instant::now() + Duration::from_secs(1)) };
+            match ask(&self.paths.master_socket, "reload", patience) {
                 Ok(answer) if answers && answer.contains("Success=0") => return Err(Fault::NotLoaded { said: answer }),
-                // Before 2.7 the master breaks the connection off as it begins.
-                Ok(_) | Err(SocketError::Broken { .. }) => return Ok(()),
+                Ok(_) => return Ok(()),
+                Err(error) if !error.is_absent() && !error.is_unread() => return Ok(()),
                 Err(error) if Instant::now() >= deadline => return Err(error.into()),
-                Err(SocketError::Absent { .. }) => thread::sleep(Duration::from_millis(2)),
+                Err(_) => thread::sleep(Duration::from_millis(2)),
             }
         }
     }

@@ -8,7 +8,9 @@
 
 use std::{
     collections::HashSet,
+    io::ErrorKind,
     net::{SocketAddr, TcpListener},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,8 +28,8 @@ use crate::{
     spec::{Marker, Slots},
 };
 
-/// A reload that was asked for and not seen is asked for again after this time. The master's socket loses none, systemd's
-/// signal can.
+/// A reload that was asked for and not seen is asked for again after this time: systemd's signal gets lost while the master
+/// executes itself anew.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
 impl Device<'_> {
@@ -91,12 +93,12 @@ impl Device<'_> {
             if ours.contains(&service.bind) {
                 continue;
             }
-            if let Err(error) = TcpListener::bind(service.bind) {
+            if let Err(error) = bind(service.bind, self.change_deadline()) {
                 let text = match error.kind() {
-                    std::io::ErrorKind::AddrInUse => {
+                    ErrorKind::AddrInUse => {
                         format!("Port {} is in use by another program.", service.bind.port())
                     }
-                    std::io::ErrorKind::AddrNotAvailable => "The address to bind is not on this machine.".to_owned(),
+                    ErrorKind::AddrNotAvailable => "The address to bind is not on this machine.".to_owned(),
                     // HAProxy may have rights that this process has not; it will say so itself.
                     _ => continue,
                 };
@@ -143,6 +145,7 @@ impl Device<'_> {
             self.control.start(deadline)?;
         }
         self.reached(Step::Asked)?;
+        let mut asked = Instant::now();
         loop {
             let pause = Instant::now() + Duration::from_millis(100);
             if self.answers_with(load, pause.min(deadline))? {
@@ -158,8 +161,9 @@ impl Device<'_> {
                     said: format!("no answer with load={load} before the deadline. {said}"),
                 });
             }
-            if reloading && pause.elapsed() > ASK_AGAIN {
+            if reloading && asked.elapsed() > ASK_AGAIN {
                 self.control.reload(answers, deadline)?;
+                asked = Instant::now();
             }
         }
     }
@@ -196,6 +200,19 @@ impl Device<'_> {
         return crate::failpoint::is_stop(_fault);
         #[cfg(not(test))]
         false
+    }
+}
+
+/// Tries to bind. A process that was killed just now may hold its ports for a moment longer.
+fn bind(address: SocketAddr, deadline: Instant) -> std::io::Result<()> {
+    let patience = deadline.min(Instant::now() + Duration::from_millis(500));
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < patience => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other.map(drop),
+        }
     }
 }
 

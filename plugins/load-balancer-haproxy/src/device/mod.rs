@@ -24,7 +24,7 @@ pub use observe::names_for_log;
 use crate::{
     config::StatsSocket,
     control::{Control, Process, Systemd},
-    runtime::{self, Features, Info, Live, SocketError, Version, ask},
+    runtime::{self, Features, Info, Live, SocketError, Version, ask, look},
     settings::{ControlMode, Settings},
     spec::{Marker, Rendering, Wanted},
 };
@@ -79,7 +79,7 @@ impl<'a> Device<'a> {
 
     /// The process that answers on the device's socket; none when nobody does.
     fn live(&self) -> Result<Option<Live>, Fault> {
-        match ask(&self.paths.socket, "show info;show stat -1 4 -1", self.call.deadline()) {
+        match look(&self.paths.socket, "show info;show stat -1 4 -1", self.call.deadline()) {
             Ok(answer) => {
                 let info = Info::parse(&answer);
                 let marker = Marker::read(&info).filter(|marker| marker.device == self.paths.slug);
@@ -118,7 +118,7 @@ impl<'a> Device<'a> {
             return Ok(*features);
         }
         let features = match Version::parse(version).and_then(Features::of) {
-            Some(features) => features.confirmed_by(&ask(&self.paths.socket, "help", self.call.deadline())?),
+            Some(features) => features.confirmed_by(&look(&self.paths.socket, "help", self.call.deadline())?),
             None => {
                 let text = format!("HAProxy {version} is not in this driver's table: every change will be a reload");
                 self.call.log(LogLevel::Warn, &text);
@@ -159,7 +159,7 @@ impl<'a> Device<'a> {
 
     /// Refuses a call that is older than what was done.
     fn refuse_older(&self, record: Option<&Record>, live: Option<&Live>, asked: u64) -> Result<(), Fault> {
-        let deleted = self.call.host().state_get::<u64>(&self.deleted_key())?.map_or(0, |kept| kept.value);
+        let deleted = self.deleted_generation()?;
         let recorded = record.map_or(0, |record| record.request.generation);
         let running = live.and_then(|live| live.marker.as_ref()).map_or(0, |marker| marker.generation);
         let newest = deleted.max(recorded).max(running);
@@ -170,6 +170,11 @@ impl<'a> Device<'a> {
             .into());
         }
         Ok(())
+    }
+
+    /// Generation of the last `delete`; 0 when there was none.
+    fn deleted_generation(&self) -> Result<u64, Fault> {
+        Ok(self.call.host().state_get::<u64>(&self.deleted_key())?.map_or(0, |kept| kept.value))
     }
 
     fn deleted_key(&self) -> String {
@@ -209,3 +214,6 @@ fn is_whole(target: &Target, record: &Record) -> Result<bool, Fault> {
     }
     Ok(load_balancers.len() == 1)
 }
+
+#[cfg(test)]
+mod crash_tests;

@@ -29,12 +29,13 @@ impl Device<'_> {
         Ok(Status { members })
     }
 
-    /// Generation, load balancers and drift. A device that was never applied, or was deleted, has none.
+    /// Generation, load balancers and drift. A device that was deleted has only the generation of its end, from which whoever
+    /// keeps nothing goes on; one that was never applied has nothing.
     pub fn observe(&self, target: &Target) -> Result<Observed, Fault> {
         let live = self.live()?;
         let Some(record) = Record::read(self.paths)? else {
             let drift = live.map(|_| "HAProxy runs although nothing was applied".to_owned()).into_iter().collect();
-            return Ok(Observed { drift, ..Default::default() });
+            return Ok(Observed { generation: self.deleted_generation()?, drift, ..Default::default() });
         };
         let wanted = spec::check(&record.request, self.settings).wanted;
         let drift = self.drift(&record, &wanted, live.as_ref())?;

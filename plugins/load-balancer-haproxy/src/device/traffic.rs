@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{Device, Fault, record::Record};
 use crate::{
     accounting::{Accounts, Bytes, Current},
-    runtime::{self, Info, SocketError, ask},
+    runtime::{self, Info, SocketError, look},
     spec,
 };
 
@@ -56,7 +56,7 @@ impl Device<'_> {
     }
 
     fn counted(&self) -> Result<(Current, String), Fault> {
-        let answer = ask(&self.paths.socket, "show info;show stat -1 2 -1", self.call.deadline())?;
+        let answer = look(&self.paths.socket, "show info;show stat -1 2 -1", self.call.deadline())?;
         let info = Info::parse(&answer);
         let backends = runtime::backends(&answer)?;
         let bytes =

@@ -137,7 +137,10 @@ impl Work<'_> {
             servers.values().filter(|server| !used.contains(server.name.as_str())).collect();
         extra.sort_by(|a, b| a.name.cmp(&b.name));
         for server in extra {
-            if !server.is_in_maintenance() {
+            if !server.is_in_maintenance() && !self.features.set_server {
+                let name = &server.name;
+                self.reload.get_or_insert_with(|| format!("server {name} of {backend} is wanted no more"));
+            } else if !server.is_in_maintenance() {
                 self.set(backend, &server.name, "state maint")?;
             }
             if self.features.add_server && Slots::number(&server.name).is_none() {
@@ -306,3 +309,7 @@ fn lines(commands: &[String]) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

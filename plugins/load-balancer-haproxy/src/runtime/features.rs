@@ -92,8 +92,10 @@ impl Features {
 mod tests {
     use super::*;
 
-    /// First line of `haproxy -v`, and what must come of it.
-    const RECORDED: [(&str, Option<(u32, u32)>, [bool; 4]); 8] = [
+    /// First line of `haproxy -v`, its branch, and the fields of [`Features`] in their order.
+    type Recorded = (&'static str, Option<(u32, u32)>, [bool; 4]);
+
+    const RECORDED: [Recorded; 8] = [
         ("HA-Proxy version 2.2.9-2+deb11u6 2023/12/15 - https://haproxy.org/", Some((2, 2)), [false; 4]),
         (
             "HAProxy version 2.4.22-0ubuntu0.22.04.3 2023/12/04 - https://haproxy.org/",

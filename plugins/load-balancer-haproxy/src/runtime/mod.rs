@@ -9,5 +9,5 @@ mod stat;
 pub use change::{Change, Live, plan};
 pub use features::{Features, Version};
 pub use info::Info;
-pub use socket::{SocketError, ask};
+pub use socket::{SocketError, ask, look};
 pub use stat::{Backend, LiveServer, StatError, backends, servers};

@@ -4,6 +4,7 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -34,9 +35,33 @@ pub enum SocketError {
 }
 
 impl SocketError {
+    /// The other side closed the connection without having read what was sent: nothing was done.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Broken { source, .. }
+            if matches!(source.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+    }
+
     /// Nobody listened, so nothing was asked.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
+    }
+}
+
+/// Asks a question that changes nothing. HAProxy may go away under it, because it is being replaced or was killed: then it
+/// is asked again, for at most a second, until an answer comes or nobody listens.
+pub fn look(path: &Path, question: &str, deadline: Instant) -> Result<String, SocketError> {
+    let patience = deadline.min(Instant::now() + Duration::from_secs(1));
+    loop {
+        let gone = match ask(path, question, deadline) {
+            Ok(answer) if !answer.is_empty() => return Ok(answer),
+            Ok(_) => SocketError::Broken { path: path.to_owned(), source: ErrorKind::UnexpectedEof.into() },
+            Err(error) if error.is_unread() => error,
+            Err(error) => return Err(error),
+        };
+        if Instant::now() >= patience {
+            return Err(gone);
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

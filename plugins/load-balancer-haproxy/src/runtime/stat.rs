@@ -172,6 +172,44 @@ mod tests {
         assert_eq!(backends.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), [http, tcp]);
     }
 
+    /// The columns of each branch as its source lists them, and a row made to fit.
+    #[test]
+    fn other_versions_columns_are_found_by_their_names() {
+        for header in [
+            include_str!("../../tests/recorded/columns-2.4.csv"),
+            include_str!("../../tests/recorded/columns-2.8.csv"),
+            include_str!("../../tests/recorded/columns-3.0.csv"),
+            include_str!("../../tests/recorded/columns-3.2.csv"),
+        ] {
+            let value = |column: &str| match column {
+                "# pxname" => "http-servers",
+                "svname" => "id-1",
+                "status" => "MAINT",
+                "type" => "2",
+                "bck" => "1",
+                "weight" => "0",
+                "uweight" => "256",
+                "addr" => "[2001:db8::1]:80",
+                "cookie" => "slot-3",
+                _ => "",
+            };
+            let row: Vec<&str> = header.trim_end().split(',').map(value).collect();
+            let servers = servers(&format!("{header}{}\n\n", row.join(","))).unwrap();
+            assert_eq!(
+                servers,
+                [LiveServer {
+                    backend: "http-servers".into(),
+                    name: "id-1".into(),
+                    status: "MAINT".into(),
+                    weight: 256,
+                    backup: true,
+                    address: Some(("2001:db8::1".parse().unwrap(), 80)),
+                    cookie: "slot-3".into(),
+                }]
+            );
+        }
+    }
+
     #[test]
     fn columns_are_found_by_name_and_quoted_commas_do_not_part_fields() {
         let answer = "Key: 1\n\n# svname,pxname,last_chk,type,status,bck,weight,cookie,addr,new\n\

@@ -9,3 +9,6 @@ pub use check::{Checked, check};
 pub use member::identifier;
 pub use render::{Marker, Rendering, shape};
 pub use wanted::{Member, Monitor, Names, Service, Slots, Sticky, Wanted};
+
+#[cfg(test)]
+mod tests;

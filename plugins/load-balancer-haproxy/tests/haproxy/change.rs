@@ -30,6 +30,11 @@ fn a_member_joins_over_the_runtime_api_and_its_clients_stay_with_it() {
 
     // The file says the same: HAProxy comes up with it, and the client is still with its member.
     world.host.stop(&world.program(), rustix::process::Signal::KILL);
+    {
+        let _by_hand = world.start_by_hand();
+        until("the file serves", || get(port).is_ok());
+        assert_eq!(get_with_cookie(port, Some(&cookie)).unwrap().body, "b");
+    }
     world.reopen();
     assert_eq!(world.apply(&both), "start");
     assert!(world.config_text().contains("server id-b "));

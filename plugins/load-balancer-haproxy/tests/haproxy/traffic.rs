@@ -3,10 +3,19 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Web, World, free_port, get, http, load_balancer, member};
+use crate::support::{Web, World, free_port, get, http, load_balancer, member, until};
 
 fn bytes(statistics: &Value) -> i64 {
     statistics["listeners"][0]["bytes_out"].as_i64().unwrap()
+}
+
+/// HAProxy counts a response a moment after its client has it. Waits until the process shows so many bytes.
+fn until_counted(world: &World, bytes: i64) {
+    until("HAProxy has counted", || {
+        let answer = world.ask("show stat -1 2 -1");
+        let line = answer.lines().find(|line| line.starts_with("http-servers,")).unwrap();
+        line.split(',').nth(9).unwrap().parse::<i64>().unwrap() >= bytes
+    });
 }
 
 #[test]
@@ -16,6 +25,7 @@ fn every_byte_is_reported_once_whatever_happened_in_between() {
     world.apply(&http(port, &[member("a", &a)]));
     let ask = |times: usize| (0..times).for_each(|_| assert_eq!(get(port).unwrap().body, "a"));
     ask(1);
+    until_counted(&world, 1);
     let first = world.call("statistics").unwrap();
     let one = bytes(&first);
     assert!(one > 0);
@@ -27,13 +37,16 @@ fn every_byte_is_reported_once_whatever_happened_in_between() {
     }
     // 2 before a reload, 3 before a stop, 4 after.
     ask(2);
+    until_counted(&world, 3 * one);
     let other =
         json!([load_balancer("lb", "HTTP", port, &[member("a", &a)]), load_balancer("db", "TCP", free_port(), &[]),]);
     assert_eq!(world.apply(&other), "reload");
     ask(3);
+    until_counted(&world, 3 * one);
     world.call("suspend").unwrap();
     world.call("enable").unwrap();
     ask(4);
+    until_counted(&world, 4 * one);
     let second = world.call("statistics").unwrap();
     assert_eq!(bytes(&second), 9 * one);
     assert_eq!(second["listeners"].as_array().unwrap().len(), 2);
@@ -46,5 +59,6 @@ fn every_byte_is_reported_once_whatever_happened_in_between() {
     world.host.stop(&world.program(), Signal::KILL);
     world.apply(&other);
     ask(2);
+    until_counted(&world, 2 * one);
     assert_eq!(bytes(&world.call("statistics").unwrap()), 2 * one);
 }

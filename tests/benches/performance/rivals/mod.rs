@@ -10,7 +10,7 @@ use std::{
 use capstan_tests::{gearmand::wait_for_worker, process::Process};
 use tempfile::TempDir;
 
-use crate::measure::Round;
+use crate::{measure::Round, scratch};
 
 /// The built programs, and the folder of all files of this run.
 pub struct Rivals {
@@ -27,7 +27,7 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
 impl Rivals {
     /// Builds them.
     pub fn build() -> Self {
-        let folder = tempfile::Builder::new().prefix("capstan-bench-").tempdir().expect("a temporary folder");
+        let folder = scratch::folder();
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/performance/rivals");
         for (name, libraries) in PROGRAMS {
             let built = Command::new("cc")

@@ -114,6 +114,19 @@ impl World {
         answer
     }
 
+    /// Starts HAProxy from the file on the disk, without the driver; the guard ends it.
+    pub fn start_by_hand(&self) -> ByHand {
+        let child = std::process::Command::new("/usr/sbin/haproxy")
+            .args(["-db", "-f"])
+            .arg(self.file("haproxy.cfg"))
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        ByHand(child)
+    }
+
     /// Waits until every member is up.
     pub fn until_up(&self, members: &[&str]) {
         until("all members are up", || {
@@ -122,6 +135,16 @@ impl World {
                 .iter()
                 .all(|id| status["members"].as_array().unwrap().iter().any(|one| one["id"] == *id && one["up"] == true))
         });
+    }
+}
+
+/// See [`World::start_by_hand`].
+pub struct ByHand(std::process::Child);
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 

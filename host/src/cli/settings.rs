@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::exit::Failure;
 use crate::{
-    cli::exit::Failure,
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
     drivers::{self, DriverEntry, Isolation, Kind, Settings},
     jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},

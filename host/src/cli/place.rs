@@ -1,0 +1,77 @@
+//! Where a command finds its configuration and its daemon.
+
+use std::path::PathBuf;
+
+use tokio::runtime::Runtime;
+
+use super::{client::Daemon, exit::Failure, output::Output, settings};
+use crate::{
+    config::{DriverSchemas, Drivers, InstanceConfig, KnownDriver, Loaded, Loader, ProcessEnvironment, SchemaFault},
+    drivers,
+};
+
+/// What the options that every command has say.
+#[derive(Debug)]
+pub struct Place {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The daemon's socket, if it is not the one of the configuration.
+    pub socket: Option<PathBuf>,
+    /// The daemon's URL, in place of a socket.
+    pub url: Option<String>,
+    /// Form of the result.
+    pub output: Output,
+}
+
+impl Place {
+    /// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        finish(&Loader::new(&ProcessEnvironment).file(&self.config))
+    }
+
+    /// Reads the configuration for a daemon, with what the command's options lay over it: `(key, value, option)`. The
+    /// drivers' own sections are held against their schemas.
+    pub fn load_all(&self, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
+        let mut loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
+        for (key, value, option) in options {
+            loader = loader.set(key, value, option);
+        }
+        finish(&loader)
+    }
+
+    /// The running daemon, by the options or by the configuration.
+    pub fn daemon(&self) -> Result<Daemon, Failure> {
+        match (&self.url, &self.socket) {
+            (Some(url), _) => Daemon::from_url(url),
+            (None, Some(socket)) => Ok(Daemon::Socket(socket.clone())),
+            (None, None) => Ok(Daemon::Socket(self.load()?.config.http.socket)),
+        }
+    }
+}
+
+fn finish(loader: &Loader<'_>) -> Result<Loaded, Failure> {
+    loader.load().map_err(|faults| Failure::Usage(format!("the configuration cannot be used\n{faults}")))
+}
+
+/// The runtime of a command.
+pub fn runtime() -> Result<Runtime, Failure> {
+    Runtime::new().map_err(|error| Failure::Unavailable(format!("no threads are to be had: {error}")))
+}
+
+/// The configuration room's way to the drivers' schemas: the manifest is read, the driver is not run.
+struct Schemas;
+
+impl DriverSchemas for Schemas {
+    fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault> {
+        let trusted = drivers.trust_own_files;
+        // A file that cannot be read is told of when the driver is loaded.
+        let Some(facts) = settings::library(drivers, driver).and_then(|path| drivers::inspect(&path, trusted).ok())
+        else {
+            return Vec::new();
+        };
+        drivers::schema_faults(&facts.manifest, config.expose())
+            .into_iter()
+            .map(|(pointer, expected)| SchemaFault { pointer, expected })
+            .collect()
+    }
+}
