@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
 
     /// One of the choices, or any text of at most 63 bytes: one time in four.
     pub fn text(&mut self, choices: &[&str]) -> String {
-        if self.byte() % 4 != 0 {
+        if !self.byte().is_multiple_of(4) {
             return self.one(choices).to_owned();
         }
         let length = self.below(64);
