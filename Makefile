@@ -42,6 +42,7 @@ bench: setup ## Measure beside the rivals; results go to docs/PERFORMANCE.md
 
 lint: ## Format, clippy, documentation, licences and sources
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
@@ -50,7 +51,7 @@ lint: ## Format, clippy, documentation, licences and sources
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
-fuzz: ## Fuzz what parses bytes from outside (needs cargo-fuzz); FUZZ_SECONDS each, default 600
+fuzz: ## Fuzz what parses bytes from outside (installs cargo-fuzz); FUZZ_SECONDS each, default 600
 	./tests/fuzz/run $(or $(FUZZ_SECONDS),600)
 
 release: ## Optimised build of daemon and drivers

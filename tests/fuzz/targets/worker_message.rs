@@ -195,9 +195,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice::<Value>(payload) else {
         return assert!(matches!(verdict, Verdict::Failure { .. }), "{verdict:?}");
     };
-    if payload.windows(TOKEN.len()).any(|bytes| bytes == TOKEN.as_bytes())
-        || fields.contains_key("hpcs_object_store_token")
-    {
+    let names_it = Value::Object(fields.clone()).to_string().to_lowercase().contains(TOKEN);
+    if names_it || fields.contains_key("hpcs_object_store_token") {
         return;
     }
     // The same with a token in it: the driver may know it, nobody else does.
