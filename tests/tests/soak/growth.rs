@@ -18,7 +18,7 @@ struct Held {
 const MOST: Held = Held { descriptors: 8, threads: 4, memory_kib: 16 * 1024, files: 4 };
 
 impl Held {
-    fn by(process: u32, folders: &[PathBuf]) -> Self {
+    fn by(process: u32, folder: &Path) -> Self {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the daemon runs");
         let value = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Held {
             descriptors: fs::read_dir(format!("/proc/{process}/fd")).expect("the daemon runs").count(),
             threads: value("Threads:"),
             memory_kib: value("VmRSS:"),
-            files: folders.iter().map(|folder| files(folder)).sum(),
+            files: files(folder),
         }
     }
 
@@ -51,21 +51,20 @@ fn files(folder: &Path) -> usize {
 /// What a process holds at the begin and what it holds later.
 pub struct Growth {
     process: u32,
-    folders: Vec<PathBuf>,
+    folder: PathBuf,
     first: Held,
     last: Held,
 }
 
 impl Growth {
-    /// Of this process and the files in these folders.
-    pub fn of(process: u32, folders: &[&Path]) -> Self {
-        let folders = folders.iter().map(|folder| (*folder).to_owned()).collect();
-        Self { process, folders, first: Held::default(), last: Held::default() }
+    /// Of this process and the files below this folder.
+    pub fn of(process: u32, folder: &Path) -> Self {
+        Self { process, folder: folder.to_owned(), first: Held::default(), last: Held::default() }
     }
 
     /// Looks. The greatest figures of the begin are held against the figures of the last look.
     pub fn sample(&mut self, is_begin: bool) {
-        self.last = Held::by(self.process, &self.folders);
+        self.last = Held::by(self.process, &self.folder);
         if is_begin {
             self.first = self.first.most(self.last);
         }

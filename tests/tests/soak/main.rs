@@ -9,57 +9,43 @@
 #![allow(clippy::print_stdout, reason = "what a long run saw belongs into its record")]
 
 mod clients;
-mod dice;
 mod growth;
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use capstan_tests::{
-    daemon::Site,
+    daemon::{HAPROXY, Setup, Site},
     free_port,
+    gearman::tool,
     gearmand::Gearmand,
-    process::{self, with_command_line},
+    process::with_command_line,
+    random::Random,
     wait_for,
     web::{self, WebServer},
 };
 use clients::Clients;
-use dice::Dice;
 use growth::Growth;
 use serde_json::{Value, json};
 
 /// Web servers to choose members from.
-const SERVERS: usize = 6;
+const SERVERS: u64 = 6;
 
 /// How long after a reply a request may still reach a member that was removed.
 const MOST_STRAY: Duration = Duration::from_secs(1);
-
-/// HAProxy outlives the daemon by design; a walk that fails must not leave it behind.
-struct StopPrograms(String);
-
-impl Drop for StopPrograms {
-    fn drop(&mut self) {
-        for pid in with_command_line(&self.0) {
-            process::signal_to(pid, rustix::process::Signal::KILL);
-        }
-    }
-}
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
 fn length() -> Duration {
-    let long = std::env::var("CAPSTAN_LONG").is_ok_and(|value| value == "1");
+    let long = std::env::var("CAPSTAN_LONG").is_ok_and(|value| value != "0");
     Duration::from_secs(number("CAPSTAN_SOAK_SECONDS").unwrap_or(if long { 600 } else { 20 }))
 }
 
 /// What the load balancer was last told, and those who know the truth about it.
 struct Walk<'a> {
     site: &'a Site,
-    dice: Dice,
+    random: Random,
     servers: Vec<WebServer>,
     port: u16,
     /// Nobody listens there.
@@ -80,7 +66,7 @@ impl Walk<'_> {
     /// Sends a message by one of two foreign and own clients; the reply must be PASS.
     fn send(&mut self, action: &'static str, message: &Value) -> Value {
         *self.sent.entry(action).or_default() += 1;
-        let reply = if self.dice.below(2) == 0 { self.site.send(message) } else { by_gearman(self.site, message) };
+        let reply = if self.random.below(2) == 0 { self.site.send(message) } else { by_gearman(self.site, message) };
         assert_eq!(reply["hpcs_response"], "PASS", "{message}\n{reply}\n{}", self.site.log());
         reply
     }
@@ -88,31 +74,31 @@ impl Walk<'_> {
     fn update(&mut self) {
         let mut nodes = Vec::new();
         self.members.clear();
-        let all_backup = self.dice.below(10) == 0;
+        let all_backup = self.random.below(10) == 0;
         for index in 0..self.servers.len() {
-            if self.dice.below(2) == 0 {
+            if self.random.below(2) == 0 {
                 self.node(index, all_backup, &mut nodes);
             }
         }
         if nodes.is_empty() {
-            let index = self.dice.below(SERVERS);
-            self.node(index, all_backup, &mut nodes);
+            let index = self.random.below(SERVERS);
+            self.node(index as usize, all_backup, &mut nodes);
         }
         // As the only one that is no backup it would get every request until a check has found it dead.
-        if self.dice.below(10) == 0 && !all_backup {
+        if self.random.below(10) == 0 && !all_backup {
             nodes.push(json!({ "id": "dead", "address": "127.0.0.1", "port": self.dead_port }));
             self.members.push(("dead".to_owned(), false));
         }
         let mut balancer = json!({ "name": "web", "protocol": "http", "port": self.port, "nodes": nodes });
         // What cannot be changed at run time, now and then.
-        if self.dice.below(8) == 0 {
+        if self.random.below(8) == 0 {
             balancer["algorithm"] = "LEAST_CONNECTIONS".into();
         }
-        if self.dice.below(8) == 0 {
+        if self.random.below(8) == 0 {
             balancer["monitor"] = json!({ "type": "HTTP", "delay": 2, "timeout": 1, "attempts": 2, "path": "/" });
         }
-        if self.dice.below(8) == 0 {
-            balancer["options"] = json!({ "server_timeout": 20_000 + self.dice.below(5) * 1000 });
+        if self.random.below(8) == 0 {
+            balancer["options"] = json!({ "server_timeout": 20_000 + self.random.below(5) * 1000 });
         }
         let message = json!({ "hpcs_action": "UPDATE", "loadBalancers": [balancer] });
         self.send("UPDATE", &message);
@@ -123,8 +109,8 @@ impl Walk<'_> {
     fn node(&mut self, index: usize, all_backup: bool, nodes: &mut Vec<Value>) {
         let server = &self.servers[index];
         let mut node = json!({ "id": server.name(), "address": "127.0.0.1", "port": server.port() });
-        if self.dice.below(3) == 0 {
-            node["weight"] = (1 + self.dice.below(256)).into();
+        if self.random.below(3) == 0 {
+            node["weight"] = (1 + self.random.below(256)).into();
         }
         if all_backup {
             node["backup"] = "TRUE".into();
@@ -179,7 +165,7 @@ impl Walk<'_> {
     }
 
     fn step(&mut self) {
-        match self.dice.below(20) {
+        match self.random.below(20) {
             0..=11 => self.update(),
             12 => self.suspend_and_enable(),
             13..=16 => self.stats(),
@@ -190,12 +176,7 @@ impl Walk<'_> {
 
 /// The `gearman` tool as the client.
 fn by_gearman(site: &Site, message: &Value) -> Value {
-    let output = Command::new("gearman")
-        .args(["-h", "127.0.0.1", "-p", &site.job_server_port.to_string(), "-f", &site.function])
-        .arg(message.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .expect("gearman runs; `make setup` installs it");
+    let output = tool(site.job_server_port, &["-f", &site.function], message.to_string().as_bytes());
     assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), site.log());
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&output.stdout)))
@@ -203,23 +184,23 @@ fn by_gearman(site: &Site, message: &Value) -> Value {
 
 #[test]
 fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
-    let (length, seed) = (length(), number("CAPSTAN_SEED").unwrap_or_else(Dice::any_seed));
+    let any_seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_micros();
+    let (length, seed) = (length(), number("CAPSTAN_SEED").unwrap_or(any_seed.into()));
     println!("soak: {} s, CAPSTAN_SEED={seed}", length.as_secs());
     let gearmand = Gearmand::start();
-    let folder = tempfile::Builder::new().prefix("capstan-soak-").tempdir().unwrap();
-    let runtime = folder.path().display().to_string();
-    let driver = format!(
-        "bind_address = \"127.0.0.1\"\nruntime_directory = \"{runtime}/run\"\nstate_directory = \"{runtime}/state\"\n\
-         hard_stop_after_seconds = 10"
-    );
-    let site = Site::worker_with("haproxy", &driver, Some(gearmand.port()), "");
-    let _if_a_step_fails = StopPrograms(runtime.clone());
+    let driver_config = format!("{HAPROXY}\nhard_stop_after_seconds = 10");
+    let site = Site::new(Setup {
+        driver: "haproxy",
+        driver_config: &driver_config,
+        job_server: Some(gearmand.port()),
+        ..Setup::default()
+    });
     let daemon = site.start();
 
     let port = free_port();
     let mut walk = Walk {
         site: &site,
-        dice: Dice::new(seed),
+        random: Random::new(seed),
         servers: (0..SERVERS).map(|index| WebServer::start(&format!("s{index}"))).collect(),
         port,
         dead_port: free_port(),
@@ -234,7 +215,7 @@ fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
     walk.update();
     walk.clients.start(3);
 
-    let mut growth = Growth::of(daemon.id(), &[site.path(), folder.path()]);
+    let mut growth = Growth::of(daemon.id(), site.path());
     let begun = Instant::now();
     let mut steps = 0_u64;
     while begun.elapsed() < length {
@@ -265,11 +246,10 @@ fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
 
     // Replaced processes end within hard_stop_after.
     wait_for("replaced HAProxy processes to end", Duration::from_secs(30), || {
-        (with_command_line(&runtime).len() <= 2).then_some(())
+        (site.haproxy_processes().len() <= 2).then_some(())
     });
     walk.send("DELETE", &json!({ "hpcs_action": "DELETE" }));
     assert!(web::get(port, None).is_err(), "the load balancer answers after DELETE");
     daemon.stop();
-    assert_eq!(with_command_line(&runtime), Vec::<u32>::new(), "HAProxy still runs");
     assert_eq!(with_command_line(&site.path().display().to_string()), Vec::<u32>::new(), "something still runs");
 }
