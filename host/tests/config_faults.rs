@@ -291,11 +291,19 @@ impl DriverSchemas for Stand {
             if let Some(text) = config.expose().pointer(pointer).and_then(|value| value.as_str())
                 && text.len() % 2 == 1
             {
-                found.push(SchemaFault { pointer: pointer.to_owned(), expected: format!("a number, not {text}") });
+                found.push(SchemaFault {
+                    pointer: pointer.to_owned(),
+                    expected: format!("a number, not {text}"),
+                    known_keys: Vec::new(),
+                });
             }
         }
         if config.expose().get("must").is_none() && config.expose().get("extra_params").is_none() {
-            found.push(SchemaFault { pointer: "/must".to_owned(), expected: "a text".to_owned() });
+            found.push(SchemaFault {
+                pointer: "/must".to_owned(),
+                expected: "a text".to_owned(),
+                known_keys: Vec::new(),
+            });
         }
         found
     }

@@ -71,7 +71,11 @@ impl DriverSchemas for Schemas {
         };
         drivers::schema_faults(&facts.manifest, config.expose())
             .into_iter()
-            .map(|(pointer, expected)| SchemaFault { pointer, expected })
+            .map(|finding| SchemaFault {
+                pointer: finding.pointer,
+                expected: finding.expected,
+                known_keys: finding.known_keys,
+            })
             .collect()
     }
 }

@@ -31,7 +31,9 @@ pub fn library(drivers: &Drivers, driver: &KnownDriver) -> Option<PathBuf> {
 
 /// What the registry is told of the drivers that `wanted` picks.
 pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -> Result<Settings, Failure> {
-    let mut settings = Settings::new(&config.daemon.state_dir, driver_directory(&config.drivers));
+    // Children are started elsewhere, so nothing may be relative to where the daemon was started.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut settings = Settings::new(absolute(&config.daemon.state_dir), absolute(&driver_directory(&config.drivers)));
     settings.trust_own_files = config.drivers.trust_own_files;
     settings.call_timeout = config.drivers.call_timeout;
     for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
@@ -137,6 +139,9 @@ pub fn worker_options(config: &Config) -> WorkerOptions {
 /// What the worker's controller is told.
 pub fn controller(config: &Config) -> worker::Settings {
     let peer = |endpoint: config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
+    let driver = config.known_drivers.get(Kind::LoadBalancer, &config.worker.driver);
+    let call_timeout = driver.map_or(config.drivers.call_timeout, |driver| driver.call_timeout);
+    let defaults = worker::Settings::new(&config.worker.device);
     worker::Settings {
         form: match config.worker.protocol {
             WorkerProtocol::Libra => worker::MessageForm::Libra,
@@ -145,9 +150,10 @@ pub fn controller(config: &Config) -> worker::Settings {
         job_servers: config.gearman.endpoints().into_iter().map(peer).collect(),
         diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(peer).collect(),
         diagnostics_timeout: config.worker.diagnostics_timeout,
-        call_timeout: config.drivers.call_timeout,
+        call_timeout,
+        apply_timeout: defaults.apply_timeout.max(call_timeout),
         max_message_bytes: config.worker.max_message_bytes,
         max_depth: config.worker.max_depth,
-        ..worker::Settings::new(&config.worker.device)
+        ..defaults
     }
 }

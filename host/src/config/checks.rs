@@ -19,6 +19,8 @@ pub struct SchemaFault {
     pub pointer: String,
     /// What the schema expects there. Need not be free of secrets: known ones are blotted out before it is shown.
     pub expected: String,
+    /// The keys that could stand there, where an unknown one does; else empty.
+    pub known_keys: Vec<String>,
 }
 
 /// The driver room's part in validation: it knows the schemas.
@@ -112,9 +114,11 @@ pub(super) fn schemas(config: &Config, schemas: &dyn DriverSchemas, session: &mu
         if is_faulty(&entry) || is_faulty(&driver.key()) {
             continue;
         }
-        for SchemaFault { pointer, expected } in schemas.faults(&config.drivers, driver, instance) {
+        for SchemaFault { pointer, expected, known_keys } in schemas.faults(&config.drivers, driver, instance) {
             let found = match instance.redacted().pointer(&pointer) {
                 None => "nothing".to_owned(),
+                // What stands behind it may be a secret under a misspelt name.
+                Some(_) if !known_keys.is_empty() => "an unknown key".to_owned(),
                 Some(_) if instance.secret_pointers().contains(&pointer) => "a secret".to_owned(),
                 Some(value @ (Json::Array(_) | Json::Object(_))) => {
                     if value.is_array() { "a list" } else { "a table" }.to_owned()
@@ -123,7 +127,11 @@ pub(super) fn schemas(config: &Config, schemas: &dyn DriverSchemas, session: &mu
             };
             let expected = blot(&expected, session);
             let (origin, key) = (instance.origin_of(&pointer), instance.key_of(&pointer));
-            let remedy = format!("see capstan driver info {}", driver.name);
+            let name = pointer.rsplit('/').next().unwrap_or_default();
+            let remedy = nearest(name, known_keys.iter().map(String::as_str)).map_or_else(
+                || format!("see capstan driver info {}", driver.name),
+                |near| format!("did you mean \"{near}\"?"),
+            );
             session.fault(origin, &key, &found, &expected, &remedy);
         }
     }

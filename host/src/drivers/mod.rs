@@ -33,7 +33,7 @@ mod store;
 mod task;
 
 pub use crate::config::Isolation;
-pub use configuration::schema_faults;
+pub use configuration::{SchemaFinding, schema_faults};
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};

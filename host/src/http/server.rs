@@ -35,7 +35,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// Somebody answers there.
-    #[error("http: another daemon answers on {path}; stop it, or set daemon.socket to another path")]
+    #[error("http: another daemon answers on {path}; stop it, or set http.socket to another path")]
     SocketInUse {
         /// Path of the socket.
         path: PathBuf,

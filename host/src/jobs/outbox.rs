@@ -108,7 +108,6 @@ impl Outbox {
     }
 
     /// Bytes that wait.
-    #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.lock().waiting()
     }

@@ -1,9 +1,6 @@
 //! Whatever bytes come over the boundary, a driver made with the attribute answers with a body that its host can read.
-#![allow(
-    unsafe_code,
-    clippy::unwrap_used,
-    reason = "the test reads an exported symbol, and stops where it cannot go on"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says where")]
+#![allow(unsafe_code, reason = "the test reads an exported symbol")]
 
 #[path = "../../../plugin-api/tests/stand_in/mod.rs"]
 mod stand_in;

@@ -58,9 +58,10 @@ fn start(site: &Site) -> (Process, u64) {
     }
 }
 
-fn stop(mut process: Process) {
+fn stop(site: &Site, mut process: Process) {
     process.signal(Signal::TERM);
-    assert!(process.wait(Duration::from_secs(20)).success(), "capstan ends well");
+    let status = process.wait(Duration::from_secs(20));
+    assert!(status.success(), "capstan ended with {status}; its log:\n{}", site.log());
 }
 
 /// Starts gearmand and waits for its first answer.
@@ -105,22 +106,23 @@ pub fn run(report: &mut Report) {
         ),
     );
     let kept = site();
-    stop(start(&kept).0);
+    stop(&kept, start(&kept).0);
     let [later, first, gearmand] = alternate(
         ROUNDS,
         [
             Contender::new("capstan, later start", || {
                 let once = |_| {
                     let (process, took) = start(&kept);
-                    stop(process);
+                    stop(&kept, process);
                     took
                 };
                 (0..STARTS).map(once).collect::<Round>()
             }),
             Contender::new("capstan, first start", || {
                 let once = |_| {
-                    let (process, took) = start(&site());
-                    stop(process);
+                    let site = site();
+                    let (process, took) = start(&site);
+                    stop(&site, process);
                     took
                 };
                 (0..STARTS).map(once).collect::<Round>()

@@ -116,7 +116,8 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let watchdog = tokio::spawn(signals::feed_watchdog(Arc::clone(notifier)));
 
     let mut stopping = stopping;
-    let _the_sender_is_gone_too = stopping.wait_for(|stop| *stop).await;
+    // Let go at once: what it gives holds the channel's lock, which a second signal needs.
+    drop(stopping.wait_for(|stop| *stop).await);
     info!("ending: no new messages are taken, the current one is finished");
     let _ = end_services.send(true);
     if let Some(worker) = worker {

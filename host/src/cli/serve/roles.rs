@@ -93,6 +93,10 @@ pub fn worker(
     readiness.add(
         format!("driver load_balancer.{name}"),
         Arc::new(move || match registry.info(Kind::LoadBalancer, &name) {
+            Ok(driver) if driver.lost_threads > 0 => Err(format!(
+                "{} calls did not come back from the driver; restart the daemon if they stay away",
+                driver.lost_threads
+            )),
             Ok(driver) if driver.state == DriverState::Ready => Ok(()),
             Ok(driver) => Err(driver.last_error.unwrap_or_else(|| driver.state.as_str().to_owned())),
             Err(error) => Err(error.to_string()),

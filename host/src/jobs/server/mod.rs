@@ -31,6 +31,10 @@ const SECOND_CALL: Duration = Duration::from_millis(5);
 /// How often jobs are held against the time limits of their workers.
 const EXPIRY: Duration = Duration::from_millis(250);
 
+/// How long at its end the server goes on for jobs that are being done: the daemon's own worker has ended by then, so as a
+/// rule its last answer only has to be passed on.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// A job server that has its address and is ready to run.
 pub struct Server {
     listener: TcpListener,
@@ -109,7 +113,8 @@ impl Server {
         }
     }
 
-    /// Serves until `shutdown` becomes true or its sender is dropped, then closes all connections.
+    /// Serves until `shutdown` becomes true or its sender is dropped, lets answers that are on their way reach their clients, and
+    /// closes all connections.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         info!(listen = %self.address, tls = self.shared.tls.is_some(), "embedded job server is ready");
         let room = Arc::new(Semaphore::new(self.shared.options.max_connections));
@@ -148,6 +153,12 @@ impl Server {
                 drop(place);
             });
         }
+        let last_answers = async {
+            while self.shared.core().is_busy() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _cut_off = tokio::time::timeout(LAST_ANSWERS, last_answers).await;
         tasks.shutdown().await;
         info!(listen = %self.address, "embedded job server has stopped");
     }

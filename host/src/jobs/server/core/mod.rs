@@ -100,6 +100,11 @@ impl Core {
         (self.connections.len(), waiting, self.last_job)
     }
 
+    /// A worker has a job, or somebody has not been sent all that is meant for him.
+    pub fn is_busy(&self) -> bool {
+        self.connections.values().any(|connection| !connection.running.is_empty() || connection.outbox.waiting() > 0)
+    }
+
     /// `handle_prefix` opens every job handle; it should differ from one start of the server to the next, so that an old
     /// handle never names a new job.
     pub fn new(options: &ServerOptions, handle_prefix: String) -> Core {

@@ -1,0 +1,452 @@
+//! The commands of the built binary, and the daemon's HTTP as an operator uses them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write,
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use capstan_tests::{
+    daemon::{Ended, Setup, Site, update},
+    free_port, gearman,
+    gearmand::{Gearmand, wait_for_worker},
+    http, paths, wait_for,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const DISCOVER: &str = "{\"hpcs_action\": \"DISCOVER\"}";
+
+fn capstan(arguments: &[&str]) -> Ended {
+    Ended::of(Command::new(paths::capstan()).args(arguments).stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn every_command_has_help_and_unknown_ones_are_usage() {
+    let mut waiting: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = BTreeSet::new();
+    while let Some(command) = waiting.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = capstan(&words);
+        assert_eq!(help.code, Some(0), "{words:?}: {help:?}");
+        assert!(help.out.len() > 100 && help.out.contains("Usage: capstan"), "{words:?}: {}", help.out);
+        seen.insert(command.join(" "));
+        let commands =
+            help.out.split("\nCommands:\n").nth(1).unwrap_or_default().split("\n\n").next().unwrap_or_default();
+        // A line that is further in goes on with what the one before says.
+        for line in commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+            let (name, about) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            assert!(!about.trim().is_empty(), "{words:?}: {name} says nothing about itself");
+            if name != "help" {
+                waiting.push(command.iter().cloned().chain([name.to_owned()]).collect());
+            }
+        }
+    }
+    for expected in [
+        "serve",
+        "worker",
+        "driver list",
+        "driver info",
+        "driver check",
+        "config check",
+        "config show",
+        "config import",
+        "job send",
+        "completions",
+    ] {
+        assert!(seen.contains(expected), "{expected} is not among {seen:?}");
+    }
+    assert_eq!(capstan(&["--version"]).out.trim(), format!("capstan {}", env!("CARGO_PKG_VERSION")));
+    for wrong in [
+        &["sevre"][..],
+        &[],
+        &["driver"],
+        &["driver", "lst"],
+        &["serve", "--nonsense"],
+        &["job", "send"],
+        &["--output", "xml", "driver", "list"],
+    ] {
+        let ended = capstan(wrong);
+        assert_eq!(ended.code, Some(64), "{wrong:?}: {ended:?}");
+        assert!(!ended.error.is_empty(), "{wrong:?}");
+    }
+    assert!(capstan(&["sevre"]).error.contains("serve"), "the nearest command is named");
+}
+
+#[test]
+fn completions_are_what_their_shells_can_read() {
+    for (shell, check) in [("bash", Some("bash")), ("zsh", None), ("fish", None)] {
+        let ended = capstan(&["completions", shell]);
+        assert_eq!(ended.code, Some(0));
+        assert!(ended.out.contains("capstan") && ended.out.contains("driver") && ended.out.contains("send"), "{shell}");
+        if let Some(program) = check {
+            let mut child = Command::new(program).arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(ended.out.as_bytes()).unwrap();
+            assert!(child.wait().unwrap().success(), "{shell} does not take it");
+        }
+    }
+    assert_eq!(capstan(&["completions", "tcsh"]).code, Some(64));
+}
+
+#[test]
+fn without_a_daemon_the_commands_say_so() {
+    let site = Site::worker("noop", "");
+    let ended = site.expect(69, &["driver", "list"]);
+    assert!(ended.out.is_empty() && ended.error.contains("start it with `capstan serve`"), "{ended:?}");
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let ended = site.expect(69, &["driver", "list", "--url", &url]);
+    assert!(ended.error.contains("correct --url"), "{ended:?}");
+    site.expect(69, &["driver", "list", "--socket", "/nowhere/capstan.sock"]);
+    site.expect(64, &["driver", "list", "--url", "ftp://x"]);
+    site.expect(64, &["driver", "list", "--url", &url, "--socket", "/x"]);
+    let ended = site.expect(69, &["job", "send", "node-1", DISCOVER]);
+    assert!(ended.error.contains("no job server can be reached"), "{ended:?}");
+    site.expect(64, &["driver", "info", "nobody"]);
+    site.expect(1, &["driver", "info", "/nowhere/driver.so"]);
+    site.expect(1, &["driver", "check", "/nowhere/driver.so"]);
+    let ended = capstan(&["--config", "/nowhere/capstan.toml", "serve"]);
+    assert!(ended.code == Some(64) && ended.error.contains("/nowhere/capstan.toml"), "{ended:?}");
+}
+
+#[test]
+fn lists_as_table_and_as_json() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    site.pass(&update(80, &[("1", 81)]));
+    let table = site.expect(0, &["driver", "list"]);
+    let (head, row) = table.out.split_once('\n').unwrap();
+    for column in ["NAME", "KIND", "STATE", "VERSION", "ISOLATION", "CALLS", "ERRORS", "P50"] {
+        assert!(head.contains(column), "{column}: {head}");
+    }
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells[..5], ["noop", "load_balancer", "ready", env!("CARGO_PKG_VERSION"), "in-process"], "{row}");
+    for place in [
+        vec![],
+        vec!["--url".to_owned(), format!("http://127.0.0.1:{}", site.http_port)],
+        vec!["--socket".to_owned(), site.path().join("run/capstan.sock").display().to_string()],
+    ] {
+        let mut words = vec!["driver", "list", "--output", "json"];
+        words.extend(place.iter().map(String::as_str));
+        let json = site.expect(0, &words).json();
+        assert_eq!(json["drivers"][0]["name"], "noop");
+        assert!(json["drivers"][0]["calls"].as_u64() >= Some(1), "{json}");
+    }
+    let check = site.expect(0, &["driver", "check", "noop"]);
+    for stage in [
+        "resolve",
+        "file",
+        "elf",
+        "manifest",
+        "compatibility",
+        "checksum",
+        "store",
+        "probe",
+        "configuration",
+        "load",
+        "open",
+        "health",
+    ] {
+        assert!(
+            check.out.lines().any(|line| line.starts_with(stage) && line.ends_with("ok")),
+            "{stage}: {}",
+            check.out
+        );
+    }
+    let json = site.expect(0, &["driver", "check", "noop", "--output", "json"]).json();
+    assert!(json["stages"].as_array().unwrap().len() == 12 && json["error"].is_null(), "{json}");
+    assert_eq!(site.expect(0, &["driver", "info", "noop", "--output", "json"]).json()["manifest"]["name"], "noop");
+    site.expect(0, &["driver", "info", "load_balancer.noop"]);
+    site.expect(0, &["config", "check", "--output", "json"]).json();
+    site.expect(0, &["config", "show", "--output", "json"]).json();
+    // A reader that goes away is no reason to crash.
+    let head = Command::new("sh")
+        .args(["-c", "\"$0\" --config \"$1\" config show | head -1"])
+        .arg(paths::capstan())
+        .arg(site.config())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&head.stderr), "");
+    daemon.stop();
+}
+
+#[test]
+fn a_check_says_at_which_stage_a_driver_fails() {
+    let site = Site::worker("noop", "");
+    let text = site.path().join("text.so");
+    fs::write(&text, "no library").unwrap();
+    let text = text.to_str().unwrap();
+    let ended = site.expect(1, &["driver", "check", text]);
+    assert!(ended.error.contains("stage elf: "), "{ended:?}");
+    let bad = paths::driver("load_balancer_noop").with_file_name("libcapstan_bad_driver.so");
+    let config = "{\"open\": \"error:auth_failed\"}";
+    let ended = site.expect(1, &["driver", "check", bad.to_str().unwrap(), "--driver-config", config]);
+    assert!(ended.out.lines().any(|line| line.starts_with("load ") && line.ends_with("ok")), "{}", ended.out);
+    assert!(ended.out.lines().any(|line| line.starts_with("open ") && line.ends_with("failed")), "{}", ended.out);
+    assert!(ended.error.contains("stage open: ") && ended.error.contains("auth_failed"), "{}", ended.error);
+    let json = site.run(&["driver", "check", bad.to_str().unwrap(), "--driver-config", config, "--output", "json"]);
+    let json = Ended::of(json).json();
+    assert!(json["error"].as_str().unwrap().contains("stage open"), "{json}");
+    site.expect(64, &["driver", "check", bad.to_str().unwrap(), "--driver-config", "{no JSON"]);
+}
+
+#[test]
+fn jobs_are_sent_in_every_way() {
+    let gearmand = Gearmand::start();
+    for job_server in [None, Some(gearmand.port())] {
+        let site = Site::new(Setup { job_server, ..Setup::default() });
+        let daemon = site.start();
+        wait_for_worker(site.job_server_port, &site.function);
+        let sent = site.expect(0, &["job", "send", &site.function, DISCOVER]);
+        assert_eq!(sent.json()["hpcs_response"], "PASS");
+        assert!(sent.error.contains("ms"), "how long it took stands beside the result: {}", sent.error);
+        assert_eq!(site.expect(0, &["job", "send", &site.function, DISCOVER, "--output", "json"]).error, "");
+
+        // From standard input.
+        let mut child = Command::new(paths::capstan())
+            .arg("--config")
+            .arg(site.config())
+            .args(["job", "send", &site.function, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(DISCOVER.as_bytes()).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&ended.stdout).unwrap()["hpcs_response"], "PASS");
+
+        // In the background: a handle, and the work is done.
+        let unique = "in-the-background";
+        let sent = site.expect(
+            0,
+            &["job", "send", &site.function, DISCOVER, "--background", "--unique", unique, "--output", "json"],
+        );
+        assert!(sent.json()["handle"].as_str().unwrap().starts_with("H:"), "{}", sent.out);
+        wait_for("the job to be done", Duration::from_secs(10), || site.log().contains(unique).then_some(()));
+
+        // Nobody serves that function.
+        let begun = Instant::now();
+        let ended = site.expect(1, &["job", "send", "nobody", DISCOVER, "--timeout", "1"]);
+        assert!(ended.error.contains("no result within 1s") && begun.elapsed() < Duration::from_secs(5), "{ended:?}");
+
+        site.expect(64, &["job", "send", &site.function, "{no JSON"]);
+        site.expect(1, &["job", "send", &site.function, "[1]"]);
+        site.expect(64, &["job", "send", "", DISCOVER]);
+        let nowhere = format!("127.0.0.1:{}", free_port());
+        let ended = site.expect(69, &["job", "send", &site.function, DISCOVER, "--server", &nowhere]);
+        assert!(ended.error.contains(&nowhere), "{ended:?}");
+        site.expect(64, &["job", "send", &site.function, DISCOVER, "--server", "no:port:at:all"]);
+        // The configuration may be absent when the server is named.
+        let server = format!("127.0.0.1:{}", site.job_server_port);
+        let ended = capstan(&[
+            "--config",
+            "/nowhere/capstan.toml",
+            "job",
+            "send",
+            &site.function,
+            DISCOVER,
+            "--server",
+            &server,
+        ]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_foreign_worker_answers_our_client() {
+    let gearmand = Gearmand::start();
+    let site = Site::new(Setup { job_server: Some(gearmand.port()), ..Setup::default() });
+    let foreign = Command::new("gearman")
+        .args(["-h", "127.0.0.1", "-p", &gearmand.port().to_string(), "-w", "-f", "reverse", "--", "rev"])
+        .spawn()
+        .unwrap();
+    let foreign = capstan_tests::process::Process::from(foreign);
+    wait_for_worker(gearmand.port(), "reverse");
+    let sent = site.expect(0, &["job", "send", "reverse", "[1, 2]"]);
+    assert_eq!(sent.out.trim(), "]2 ,1[");
+    drop(foreign);
+}
+
+#[test]
+fn http_over_tcp_and_over_the_socket() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    let socket = site.path().join("run/capstan.sock");
+    let over_tcp = |path: &str, headers: &str| http::get(site.http_port, path, headers).unwrap();
+    let over_unix = |path: &str, headers: &str| http::get_unix(&socket, path, headers).unwrap();
+    for (way, get) in [("tcp", &over_tcp as &dyn Fn(&str, &str) -> http::Response), ("unix", &over_unix)] {
+        assert_eq!((get("/livez", "").status, get("/readyz", "").status), (200, 200), "{way}");
+        assert_eq!(get("/readyz", "").json()["status"], "ready");
+        let metrics = get("/metrics", "");
+        assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"), "{metrics:?}");
+        assert!(metrics.body.contains("capstan_build_info"), "{}", metrics.body);
+        for line in metrics.body.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            assert!(name.starts_with("capstan_") && value.parse::<f64>().is_ok(), "{line}");
+        }
+        assert_eq!(get("/drivers/v1", "").json()["drivers"][0]["state"], "ready");
+        let one = get("/drivers/v1/load_balancer/noop", "").json();
+        assert_eq!((&one["kind"], &one["isolation"]), (&json!("load_balancer"), &json!("in-process")), "{one}");
+        assert!(get("/", "").json()["links"].is_object());
+
+        for path in [
+            "/nowhere",
+            "/drivers/v1/load_balancer/nobody",
+            "/drivers/v1/melons/noop",
+            "/livez/",
+            "/drivers/v1/load_balancer/..%2f..%2fetc",
+        ] {
+            let answer = get(path, "x-request-id: suite-42\r\n");
+            let problem = answer.json();
+            assert_eq!(
+                (answer.status, &problem["status"], &problem["type"]),
+                (404, &json!(404), &json!("not_found")),
+                "{path}: {answer:?}"
+            );
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!((answer.header("x-request-id"), &problem["request_id"]), (Some("suite-42"), &json!("suite-42")));
+            assert!(!problem["detail"].as_str().unwrap().is_empty());
+        }
+        // An id that would spoil the log is replaced.
+        let id =
+            get("/livez", &format!("x-request-id: {}\r\n", "a".repeat(300))).header("x-request-id").unwrap().to_owned();
+        assert_eq!(id.len(), 36, "{id}");
+        assert_ne!(get("/livez", "").header("x-request-id"), get("/livez", "").header("x-request-id"));
+    }
+    // What is no HTTP costs its own connection.
+    let mut stream = TcpStream::connect(("127.0.0.1", site.http_port)).unwrap();
+    stream.write_all(b"\0\x16\x03\x01 no HTTP\r\n\r\n").unwrap();
+    let _held_open = TcpStream::connect(("127.0.0.1", site.http_port)).unwrap();
+    assert_eq!(over_tcp("/livez", "").status, 200);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o660);
+    daemon.stop();
+    assert!(!socket.exists(), "the socket goes with the daemon");
+}
+
+#[test]
+fn messages_and_calls_are_counted() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    let value = |name: &str, labels: &[&str]| -> f64 {
+        let metrics = http::get(site.http_port, "/metrics", "").unwrap().body;
+        let lines =
+            metrics.lines().filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    };
+    let before = value("capstan_worker_messages", &[]);
+    site.pass(&update(80, &[("1", 81)]));
+    site.pass(&json!({ "hpcs_action": "SUSPEND" }));
+    site.submit(b"no message");
+    assert_eq!(value("capstan_worker_messages", &[]) - before, 3.0);
+    let metrics = http::get(site.http_port, "/metrics", "").unwrap().body;
+    assert!(metrics.contains("noop") && metrics.contains("apply"), "calls by driver and method:\n{metrics}");
+    daemon.stop();
+}
+
+#[test]
+fn readiness_follows_the_job_server() {
+    let mut gearmand = Gearmand::start();
+    let site = Site::new(Setup { job_server: Some(gearmand.port()), ..Setup::default() });
+    let daemon = site.start();
+    let ready = || http::get(site.http_port, "/readyz", "").unwrap();
+    assert_eq!(ready().status, 200);
+    gearmand.process().signal(Signal::KILL);
+    gearmand.process().wait(Duration::from_secs(5));
+    let answer = wait_for("not ready", Duration::from_secs(10), || Some(ready()).filter(|answer| answer.status == 503));
+    assert!(answer.json()["checks"]["worker"].as_str().unwrap().contains("no job server"), "{answer:?}");
+    assert_eq!(http::get(site.http_port, "/livez", "").unwrap().status, 200, "it lives all the same");
+    drop(gearmand);
+    let _gearmand = Gearmand::start_on(site.job_server_port);
+    wait_for("ready again", Duration::from_secs(10), || (ready().status == 200).then_some(()));
+    site.pass(&json!({ "hpcs_action": "DISCOVER" }));
+    daemon.stop();
+}
+
+#[test]
+fn a_daemon_starts_without_its_job_server_and_says_that_it_is_not_ready() {
+    let port = free_port();
+    let site = Site::new(Setup { job_server: Some(port), ..Setup::default() });
+    let daemon = site.start();
+    assert_eq!(http::get(site.http_port, "/readyz", "").unwrap().status, 503);
+    let _gearmand = Gearmand::start_on(port);
+    wait_for("ready", Duration::from_secs(10), || {
+        (http::get(site.http_port, "/readyz", "").unwrap().status == 200).then_some(())
+    });
+    site.pass(&json!({ "hpcs_action": "DISCOVER" }));
+    daemon.stop();
+}
+
+#[test]
+fn a_message_at_hand_is_finished_before_the_daemon_ends() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let site = Site::new(Setup {
+            driver: "bad",
+            driver_config: "invoke = { suspend = \"sleep:1500\" }",
+            ..Setup::default()
+        });
+        let daemon = site.start();
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let reply = scope.spawn(|| site.pass(&json!({ "hpcs_action": "SUSPEND" })));
+            wait_for("the call to be out", Duration::from_secs(10), || {
+                let listed = http::get(site.http_port, "/drivers/v1/load_balancer/bad", "").unwrap().json();
+                (listed["in_flight"] == 1).then_some(())
+            });
+            daemon.signal(signal);
+            reply.join().expect("the reply came");
+        });
+        assert!(begun.elapsed() >= Duration::from_millis(1500), "it was not cut short");
+        daemon.ended();
+        assert!(TcpStream::connect(("127.0.0.1", site.http_port)).is_err(), "nobody listens any more");
+        assert!(TcpStream::connect(("127.0.0.1", site.job_server_port)).is_err());
+        assert_eq!(
+            gearman::try_submit(site.job_server_port, "x", b"{}").unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
+    }
+}
+
+#[test]
+fn one_daemon_to_a_state_directory_and_to_a_port() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    let ended = site.expect(69, &["serve"]);
+    assert!(ended.error.contains("another daemon uses") && ended.error.contains("state"), "{ended:?}");
+    site.pass(&json!({ "hpcs_action": "DISCOVER" }));
+    daemon.kill();
+    // The lock ended with the process, and the socket it left behind is nobody's.
+    let daemon = site.start();
+    site.expect(0, &["driver", "list"]);
+    daemon.stop();
+
+    let taken = TcpListener::bind(("127.0.0.1", site.http_port)).unwrap();
+    let ended = site.expect(69, &["serve"]);
+    assert!(ended.error.contains(&site.http_port.to_string()) && ended.error.contains("http.listen"), "{ended:?}");
+    drop(taken);
+    let _taken = TcpListener::bind(("127.0.0.1", site.job_server_port)).unwrap();
+    let ended = site.expect(69, &["serve"]);
+    assert!(ended.error.contains(&site.job_server_port.to_string()), "{ended:?}");
+}
+
+#[test]
+fn without_a_role_or_a_driver_there_is_nothing_to_serve() {
+    let site = Site::worker("noop", "");
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&text.replace("roles = [\"worker\"]", "roles = []"));
+    let ended = site.expect(64, &["serve"]);
+    assert!(ended.error.contains("daemon.roles"), "{ended:?}");
+    // `worker` needs no role in the file.
+    let daemon = site.start_with(&["worker"]);
+    site.pass(&json!({ "hpcs_action": "DISCOVER" }));
+    daemon.stop();
+    let ended = site.expect(64, &["worker", "--driver", "nobody"]);
+    assert!(ended.error.contains("noop"), "{ended:?}");
+}
