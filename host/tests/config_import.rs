@@ -19,7 +19,7 @@ fn loaded(toml: &str) -> Config {
 }
 
 fn endpoint(host: &str, port: u16) -> Endpoint {
-    Endpoint { host: host.to_owned(), port }
+    Endpoint::new(host, port)
 }
 
 const LAST_GENERATION: &str = "\

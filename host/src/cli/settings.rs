@@ -10,7 +10,7 @@ use super::exit::Failure;
 use crate::{
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
     drivers::{self, DriverEntry, Isolation, Kind, Settings},
-    jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
+    jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
 
@@ -92,11 +92,6 @@ pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Se
     Ok(settings)
 }
 
-/// The job servers, the embedded one by its address.
-pub fn endpoints(gearman: &Gearman) -> Vec<Endpoint> {
-    gearman.endpoints().into_iter().map(|endpoint| Endpoint::new(endpoint.host, endpoint.port)).collect()
-}
-
 fn tls_files(files: &config::TlsFiles) -> TlsFiles {
     let identity = TlsIdentity { certificate: files.cert.clone(), key: files.key.clone() };
     TlsFiles { ca: files.ca.clone(), identity: Some(identity) }
@@ -138,7 +133,6 @@ pub fn worker_options(config: &Config) -> WorkerOptions {
 
 /// What the worker's controller is told.
 pub fn controller(config: &Config) -> worker::Settings {
-    let peer = |endpoint: config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
     let driver = config.known_drivers.get(Kind::LoadBalancer, &config.worker.driver);
     let call_timeout = driver.map_or(config.drivers.call_timeout, |driver| driver.call_timeout);
     let defaults = worker::Settings::new(&config.worker.device);
@@ -147,8 +141,8 @@ pub fn controller(config: &Config) -> worker::Settings {
             WorkerProtocol::Libra => worker::MessageForm::Libra,
             WorkerProtocol::Seed => worker::MessageForm::Seed,
         },
-        job_servers: config.gearman.endpoints().into_iter().map(peer).collect(),
-        diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(peer).collect(),
+        job_servers: config.gearman.endpoints(),
+        diagnostics_targets: config.worker.diagnostics_targets.clone(),
         diagnostics_timeout: config.worker.diagnostics_timeout,
         call_timeout,
         apply_timeout: defaults.apply_timeout.max(call_timeout),

@@ -70,8 +70,7 @@ impl Import {
             Form::Boolean => boolean(value).map(Json::from),
             Form::Endpoints => {
                 let servers: Vec<&str> = value.split([',', ' ', '\t']).filter(|server| !server.is_empty()).collect();
-                let is_valid =
-                    !servers.is_empty() && servers.iter().all(|server| Endpoint::parse_text(server).is_some());
+                let is_valid = !servers.is_empty() && servers.iter().all(|server| server.parse::<Endpoint>().is_ok());
                 is_valid.then(|| servers.into())
             }
             Form::Number => number(value),

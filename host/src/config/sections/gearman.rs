@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Endpoint, JobServer};
+use super::{Endpoint, JobServer, endpoint::GEARMAN_PORT};
 use crate::config::{Warning, read::TableReader, secret};
 
 /// `[gearman]`.
@@ -94,7 +94,7 @@ impl Gearman {
             poll: table.get("poll_seconds", Duration::from_secs(1)),
             reconnect_sleep: table.get("reconnect_sleep_seconds", Duration::from_secs(60)),
             tls: tls_of_client(table),
-            embedded_listen: table.get("embedded_listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 4730))),
+            embedded_listen: table.get("embedded_listen", SocketAddr::from((Ipv4Addr::LOCALHOST, GEARMAN_PORT))),
             embedded_tls: embedded_tls.flatten(),
             embedded_admins: table.get("embedded_admins", Vec::new()),
             limits: table.table("limits", EmbeddedLimits::read),

@@ -16,9 +16,9 @@ use tracing::{info, warn};
 use self::backoff::Backoff;
 pub use self::handler::{Handler, Job, JobResult, Progress};
 use self::session::Session;
-use super::endpoint::Endpoint;
 use super::packet::MAX_FUNCTION;
 use super::transport::Transport;
+use crate::config::Endpoint;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
