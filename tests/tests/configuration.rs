@@ -185,6 +185,16 @@ fn a_port_that_two_listeners_want_is_a_fault() {
 }
 
 #[test]
+fn a_job_server_on_a_port_that_nobody_knows_is_a_fault() {
+    let files = Files::new("[gearman]\nembedded_listen = \"127.0.0.1:0\"\n");
+    assert_eq!(
+        files.faults(&[]),
+        ["capstan.toml:2: gearman.embedded_listen: found the text \"127.0.0.1:0\"; expected a port from 1 to 65535, by \
+          which workers and clients find the job server; choose one, such as 4730"]
+    );
+}
+
+#[test]
 fn files_of_conf_d_and_variables_lie_over_the_file_and_show_says_so() {
     let files = Files::new(&format!(
         "[daemon]\nroles = [\"worker\"]\n[worker]\ndriver = \"noop\"\nfunction = \"one\"\n{}",
