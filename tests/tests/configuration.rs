@@ -189,8 +189,10 @@ fn a_job_server_on_a_port_that_nobody_knows_is_a_fault() {
     let files = Files::new("[gearman]\nembedded_listen = \"127.0.0.1:0\"\n");
     assert_eq!(
         files.faults(&[]),
-        ["capstan.toml:2: gearman.embedded_listen: found the text \"127.0.0.1:0\"; expected a port from 1 to 65535, by \
-          which workers and clients find the job server; choose one, such as 4730"]
+        [
+            "capstan.toml:2: gearman.embedded_listen: found the text \"127.0.0.1:0\"; expected a port from 1 to 65535, by \
+          which workers and clients find the job server; choose one, such as 4730"
+        ]
     );
 }
 
@@ -339,8 +341,8 @@ az = 1
 #[test]
 fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     let files = Files::new("");
-    files.write("libra.ini", LIBRA);
-    let libra = files.path("libra.ini");
+    files.write("old worker.ini", LIBRA);
+    let libra = files.path("old worker.ini");
     let imported = files.run(0, &["config", "import", libra.to_str().unwrap()], &[]);
     for line in [
         "servers = [\"10.0.0.1:4730\", \"gearman.example.org:4731\"]",
@@ -357,6 +359,12 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     for note in ["daemon", "pid", "statsfile", "mgm"] {
         assert!(imported.error.contains(note), "{note}: {}", imported.error);
     }
+    // Whatever it is called, its name is what the notes and the result speak of.
+    assert!(imported.out.starts_with(&format!("# Translated from {}.\n", libra.display())), "{}", imported.out);
+    let line = line_of(LIBRA, "pid = ");
+    let note = format!("{}:{line}: [worker] pid: no counterpart: ", libra.display());
+    assert!(imported.error.lines().any(|found| found.starts_with(&note)), "{note}:\n{}", imported.error);
+    assert!(imported.error.lines().all(|found| found.starts_with(&format!("{}:", libra.display()))), "{imported:?}");
     files.write("capstan.toml", &imported.out);
     let directory = paths::build().display().to_string();
     let variables = [("CAPSTAN_DRIVERS__DIRECTORY", directory.as_str()), ("CAPSTAN_DRIVERS__TRUST_OWN_FILES", "true")];
@@ -367,7 +375,7 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     // What cannot be read is usage, not a bug.
     files.run(64, &["config", "import", "/nowhere/libra.ini"], &[]);
     // Text that is no INI at all is named, not translated into nothing.
-    files.write("libra.ini", "\u{0}\u{1}[[[\nno = section\n====\n");
+    files.write("old worker.ini", "\u{0}\u{1}[[[\nno = section\n====\n");
     let odd = files.run(0, &["config", "import", libra.to_str().unwrap()], &[]);
     assert!(!odd.error.is_empty(), "{odd:?}");
 }
