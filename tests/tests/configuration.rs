@@ -245,6 +245,68 @@ fn files_of_conf_d_and_variables_lie_over_the_file_and_show_says_so() {
 }
 
 #[test]
+fn a_value_taken_over_from_another_key_shows_that_keys_place() {
+    let text = r#"[daemon]
+run_dir = "run"
+
+[gearman]
+embedded_listen = "127.0.0.1:9004"
+
+[drivers]
+isolation = "in-process"
+max_queue = 7
+
+[known_drivers.load_balancer.heir]
+library = "heir.so"
+max_queue = 9
+
+[known_drivers.cloud.program]
+command = ["/program"]
+
+[worker]
+function = "node"
+"#;
+    let files = Files::new(text);
+    let variables = [("CAPSTAN_DRIVERS__CALL_TIMEOUT_SECONDS", "3")];
+    let config = files.path("capstan.toml").display().to_string();
+    let at = |part: &str| format!("{config}:{}", line_of(text, part));
+    let shown = files.run(0, &["config", "show", "--output", "json"], &variables).json();
+    let text_form = files.run(0, &["config", "show"], &variables).out;
+    for (key, origin, inherits) in [
+        ("known_drivers.load_balancer.heir.isolation", at("isolation"), Some("drivers.isolation")),
+        ("known_drivers.load_balancer.heir.max_queue", at("max_queue = 9"), None),
+        ("known_drivers.load_balancer.heir.max_concurrency", "default".to_owned(), None),
+        (
+            "known_drivers.load_balancer.heir.call_timeout_seconds",
+            "environment CAPSTAN_DRIVERS__CALL_TIMEOUT_SECONDS".to_owned(),
+            Some("drivers.call_timeout_seconds"),
+        ),
+        // A command is a process of its own, whatever is said of drivers in general.
+        ("known_drivers.cloud.program.isolation", "default".to_owned(), None),
+        ("known_drivers.cloud.program.max_queue", at("max_queue = 7"), Some("drivers.max_queue")),
+        ("http.socket", at("run_dir"), Some("daemon.run_dir")),
+        ("store.url", "default".to_owned(), None),
+        ("worker.device", at("function"), Some("worker.function")),
+        ("worker.diagnostics_targets", at("embedded_listen"), Some("gearman.embedded_listen")),
+        ("drivers.isolation", at("isolation"), None),
+    ] {
+        let values = shown["values"].as_array().unwrap();
+        let row = values.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!((row["origin"].as_str(), row["inherits"].as_str()), (Some(&*origin), inherits), "{row}");
+        let place = inherits.map_or_else(|| format!("  # {origin}"), |from| format!("  # {origin} ({from})"));
+        let (section, name) = key.rsplit_once('.').unwrap();
+        let section = text_form.split(&format!("[{section}]\n")).nth(1).unwrap().split("\n\n").next().unwrap();
+        let line = section.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{key}: {text_form}"));
+        assert!(line.ends_with(&place), "{line}");
+    }
+    // A fault of such a value is placed where it was written.
+    let run_dir = "x".repeat(100);
+    files.write("capstan.toml", &text.replace("\"run\"", &format!("\"/{run_dir}\"")));
+    let fault = format!("capstan.toml:2: http.socket: found /{run_dir}/capstan.sock, which has 114 bytes; ");
+    assert!(files.faults(&[])[0].starts_with(&fault));
+}
+
+#[test]
 fn no_secret_is_ever_printed() {
     const SECRETS: [&str; 3] = ["s3cr3t-from-a-file", "s3cr3t-from-the-environment", "s3cr3t-in-a-variable"];
     let site = Site::new(Setup {

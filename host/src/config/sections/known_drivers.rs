@@ -110,10 +110,20 @@ impl KnownDriver {
     fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
         check_name(name, table);
         let program = program(table);
+        for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
+            table.inherit(key, &format!("drivers.{key}"));
+        }
+        let isolation = match program {
+            DriverProgram::Command(_) => Isolation::Process,
+            DriverProgram::Library(_) => {
+                table.inherit("isolation", "drivers.isolation");
+                defaults.isolation
+            }
+        };
         let driver = Self {
             kind,
             name: name.to_owned(),
-            isolation: table.get("isolation", defaults.isolation),
+            isolation: table.get("isolation", isolation),
             max_concurrency: table.within("max_concurrency", defaults.max_concurrency, 1..=4096),
             max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
