@@ -126,12 +126,7 @@ format = "yaml"
         ("localhost:99999", &["gearman.servers", "found ", "expected "]),
         ("embedded_listen", &["gearman.embedded_listen: found 127.0.0.1:8770; expected a port of its own"]),
         ("poll_seconds", &["gearman.poll_seconds: found the text \"often\"", "expected "]),
-        (
-            "maxconn",
-            &[
-                "haproxy.config.maxconn: found \"many\"; expected a value of type integer; see capstan driver info haproxy",
-            ],
-        ),
+        ("maxconn", &["haproxy.config.maxconn: found the text \"many\"; expected a whole number"]),
         ("bind_adress", &["haproxy.config.bind_adress: found an unknown key", "did you mean \"bind_address\"?"]),
         ("dumy", &["cloud_farm.default.engine", "dummy"]),
         ("secrets/absent", &["cloud_farm.default.password: found the secret file", "unreadable", "expected a secret"]),
@@ -503,6 +498,99 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
     site.configure(&good);
     hang_up("nothing changed");
     daemon.stop();
+}
+
+#[test]
+fn a_fault_of_a_drivers_own_section_is_one_plain_line_at_its_place() {
+    let text = format!(
+        r#"{}
+[known_drivers.load_balancer.haproxy]
+library = "libcapstan_load_balancer_haproxy.so"
+[known_drivers.load_balancer.haproxy.config]
+control = "system"
+spare_slots = -1
+bind_address = 7
+maxconn = "many"
+reload_timeout_seconds = 1.5
+haproxy_path = ["/usr/sbin/haproxy"]
+log_fiel = "/var/log/haproxy.log"
+colour = "red"
+
+[known_drivers.mgm.minimal]
+library = "libcapstan_mgm_minimal.so"
+
+[known_drivers.mgm.second]
+library = "libcapstan_mgm_minimal.so"
+[known_drivers.mgm.second.config]
+"#,
+        drivers(&paths::build())
+    );
+    let files = Files::new(&text);
+    let haproxy = "known_drivers.load_balancer.haproxy.config";
+    let missing = "found nothing; expected a text; add url; capstan driver info";
+    let expected = [
+        (
+            "control",
+            format!(
+                "{haproxy}.control: found the text \"system\"; expected \"process\" or \"systemd\"; did you mean \"systemd\"?"
+            ),
+        ),
+        (
+            "spare_slots",
+            format!(
+                "{haproxy}.spare_slots: found the number -1; expected a whole number from 0 to 65535; correct the number"
+            ),
+        ),
+        (
+            "bind_address",
+            format!("{haproxy}.bind_address: found the number 7; expected a text; write it in double quotes"),
+        ),
+        (
+            "maxconn",
+            format!(
+                "{haproxy}.maxconn: found the text \"many\"; expected a whole number from 0 to 4294967295; write a number without quotes"
+            ),
+        ),
+        (
+            "reload_timeout",
+            format!(
+                "{haproxy}.reload_timeout_seconds: found the number 1.5; expected a whole number from 0 to 4294967295; write a whole number"
+            ),
+        ),
+        (
+            "haproxy_path",
+            format!("{haproxy}.haproxy_path: found a list; expected a text; write one text in double quotes"),
+        ),
+        ("log_fiel", format!("{haproxy}.log_fiel: found an unknown key; expected a key among archive_directory, ")),
+        ("colour", format!("{haproxy}.colour: found an unknown key; expected a key among archive_directory, ")),
+        (
+            "[known_drivers.mgm.minimal]",
+            format!("known_drivers.mgm.minimal.config.url: {missing} minimal says what it is for"),
+        ),
+        (
+            "[known_drivers.mgm.second.config]",
+            format!("known_drivers.mgm.second.config.url: {missing} second says what it is for"),
+        ),
+    ];
+    let faults = files.faults(&[]);
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, (part, says)) in faults.iter().zip(expected) {
+        let says = format!("capstan.toml:{}: {says}", line_of(&text, part));
+        assert!(if says.ends_with(", ") { fault.starts_with(&says) } else { *fault == says }, "{fault}\n{says}");
+    }
+    assert!(faults[6].ends_with("; did you mean \"log_file\"?") && faults[7].ends_with("; remove it"), "{faults:#?}");
+    // A check of the driver says the same of all of them, in its one line.
+    let ended = files.run(1, &["driver", "check", "haproxy"], &[]);
+    for part in [
+        "stage configuration: ",
+        "config.control (not \"process\" or \"systemd\")",
+        "config.maxconn (not a whole number from 0 to 4294967295)",
+        "config.colour (unknown)",
+    ] {
+        assert!(ended.error.contains(part), "{part}: {}", ended.error);
+    }
+    let ended = files.run(1, &["driver", "check", "minimal"], &[]);
+    assert!(ended.error.contains("found config.url (missing: a text); expected"), "{}", ended.error);
 }
 
 #[test]
