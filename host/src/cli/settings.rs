@@ -9,7 +9,7 @@ use std::{
 use super::exit::Failure;
 use crate::{
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
-    drivers::{self, DriverEntry, Isolation, Kind, Settings},
+    drivers::{self, DriverEntry, DriverFile, Isolation, Kind, Settings},
     jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
@@ -76,15 +76,14 @@ fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret>
         .collect()
 }
 
-/// Settings for one file that no configuration names: state in a folder of its own, own files trusted.
-pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
+/// Settings for one file that no configuration names: state in a folder of its own.
+pub fn one_file(file: DriverFile, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
     let config = serde_json::from_str(driver_config)
         .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
-    let file = drivers::inspect(path, true).map_err(|error| Failure::Failed(error.to_string()))?;
-    let kind = Kind::from_name(&file.manifest.kind)
-        .ok_or_else(|| Failure::Failed(format!("{}: {:?} is no kind of driver", path.display(), file.manifest.kind)))?;
-    let mut settings = Settings::new(state_dir, path.parent().unwrap_or(Path::new("/")));
-    settings.trust_own_files = true;
+    let kind = Kind::from_name(&file.manifest.kind).ok_or_else(|| {
+        Failure::Failed(format!("{}: {:?} is no kind of driver", file.path.display(), file.manifest.kind))
+    })?;
+    let mut settings = Settings::new(state_dir, file.path.parent().unwrap_or(Path::new("/")));
     let mut entry = DriverEntry::new(kind, file.manifest.name, file.path);
     entry.isolation = Isolation::InProcess;
     entry.config = config;
