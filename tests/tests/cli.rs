@@ -7,6 +7,7 @@ use std::{
     io::Write,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -458,6 +459,78 @@ fn a_message_at_hand_is_finished_before_the_daemon_ends() {
             gearman::try_submit(site.job_server_port, "x", b"{}").unwrap_err().kind(),
             std::io::ErrorKind::ConnectionRefused
         );
+    }
+}
+
+#[test]
+fn further_signals_while_the_daemon_ends_change_nothing() {
+    let site =
+        Site::new(Setup { driver: "bad", driver_config: "invoke = { suspend = \"sleep:1500\" }", ..Setup::default() });
+    for (signal, answer) in [
+        (Signal::TERM, "already ending"),
+        (Signal::INT, "already ending"),
+        (Signal::HUP, "the configuration was read again; nothing changed"),
+    ] {
+        let daemon = site.start();
+        let seen = |text: &str| site.log().matches(text).count();
+        let tells = |text: &str, signal| {
+            let before = seen(text);
+            daemon.signal(signal);
+            wait_for(text, Duration::from_secs(10), || (seen(text) > before).then_some(()));
+        };
+        thread::scope(|scope| {
+            let reply = scope.spawn(|| site.pass(&json!({ "hpcs_action": "SUSPEND" })));
+            wait_for("the call to be out", Duration::from_secs(10), || {
+                let listed = http::get(site.http_port, "/drivers/v1/load_balancer/bad", "").unwrap().json();
+                (listed["in_flight"] == 1).then_some(())
+            });
+            tells("ending: no new messages are taken", Signal::TERM);
+            tells(answer, signal);
+            tells(answer, signal);
+            reply.join().expect("the reply came");
+        });
+        daemon.ended();
+    }
+}
+
+#[test]
+fn the_configuration_and_the_folders_in_it_may_be_named_by_relative_paths() {
+    let site = Site::haproxy();
+    let text = fs::read_to_string(site.config()).unwrap();
+    let root = format!("{}/", site.path().display());
+    let relative = ["state_dir", "run_dir"].into_iter().fold(text, |text, key| {
+        assert!(text.contains(&format!("{key} = \"{root}")), "{key}: {text}");
+        text.replace(&format!("{key} = \"{root}"), &format!("{key} = \""))
+    });
+    // Drivers beside the configuration, as a vendor's trial would have them.
+    fs::create_dir(site.path().join("drivers")).unwrap();
+    fs::set_permissions(site.path().join("drivers"), fs::Permissions::from_mode(0o755)).unwrap();
+    let library = paths::driver("load_balancer_haproxy");
+    fs::copy(&library, site.path().join("drivers").join(library.file_name().unwrap())).unwrap();
+    let directory = format!("directory = \"{}\"", paths::build().display());
+    assert!(relative.contains(&directory));
+    site.configure(&relative.replace(&directory, "directory = \"drivers\""));
+
+    // Seen from its own folder, and from another one.
+    let from_root = site.config().strip_prefix("/").unwrap().to_owned();
+    for (folder, config) in [(site.path(), Path::new("capstan.toml")), (Path::new("/"), &from_root)] {
+        let daemon = site.start_in(folder, config);
+        // The driver's copy is probed by a child, HAProxy is started and recorded below the state directory.
+        site.pass(&update(free_port(), &[("1", free_port())]));
+        assert!(!site.haproxy_processes().is_empty());
+        let listed = Command::new(paths::capstan())
+            .current_dir(folder)
+            .arg("--config")
+            .arg(config)
+            .args(["driver", "list", "--output", "json"])
+            .output()
+            .unwrap();
+        assert_eq!(Ended::of(listed).json()["drivers"][0]["state"], "ready");
+        site.pass(&json!({ "hpcs_action": "DELETE" }));
+        daemon.stop();
+        for name in ["state/lock", "state/drivers"] {
+            assert!(site.path().join(name).exists(), "{name}");
+        }
     }
 }
 

@@ -491,11 +491,19 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
     assert!(site.log().contains("htpp"), "the fault is named");
     site.configure("[[[ no TOML");
     hang_up("the running one is kept");
+    fs::write(site.config(), [0xff, 0xfe, 0]).unwrap();
+    hang_up("the running one is kept");
     fs::remove_file(site.config()).unwrap();
     hang_up("the running one is kept");
+    fs::create_dir(site.config()).unwrap();
+    hang_up("the running one is kept");
+    fs::remove_dir(site.config()).unwrap();
     site.configure(&good.replace("[worker]\n", "[worker]\nmax_depth = 30\n"));
     hang_up("restart to apply what changed");
     site.configure(&good);
+    for _ in 0..50 {
+        daemon.signal(rustix::process::Signal::HUP);
+    }
     hang_up("nothing changed");
     daemon.stop();
 }
