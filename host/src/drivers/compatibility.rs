@@ -70,15 +70,7 @@ pub(super) fn check(facts: &ElfFacts, manifest: &Manifest, wanted: &Wanted) -> R
     if !matches!(panic.as_str(), "abort" | "none" | "unwind") {
         return refuse(format!("panic strategy {panic:?}"), "unwind, abort or none", "ask the driver's vendor");
     }
-    libc(facts)?;
-    if wanted.isolation == Isolation::Process {
-        return refuse(
-            "isolation = \"process\"",
-            "\"in-process\", the only isolation that this version has",
-            "set isolation = \"in-process\"",
-        );
-    }
-    Ok(())
+    libc(facts)
 }
 
 fn libc(facts: &ElfFacts) -> Result<(), Failure> {

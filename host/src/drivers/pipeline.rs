@@ -11,10 +11,12 @@ use std::{
 };
 
 use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
+use tokio::runtime::Handle;
 
 use super::{
     DriverEntry, Isolation, LoadError, Settings,
     boundary::{HostSide, Instance},
+    child::Program,
     compatibility::{self, Wanted},
     configuration,
     error::{Failure, Stage, one_line},
@@ -25,6 +27,7 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
+    isolated::{self, Isolated, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -49,9 +52,10 @@ pub(super) fn load(
     entry: &DriverEntry,
     number: u64,
     figures: &Arc<Figures>,
+    runtime: &Handle,
 ) -> Result<Generation, LoadError> {
     let path = file::resolve(&settings.driver_directory, &entry.library);
-    stages(settings, entry, &path, number, figures).map_err(|failure| failure.of(entry.full_name(), path))
+    stages(settings, entry, &path, number, figures, runtime).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
 fn stages(
@@ -60,6 +64,7 @@ fn stages(
     path: &std::path::Path,
     number: u64,
     figures: &Arc<Figures>,
+    runtime: &Handle,
 ) -> Result<Generation, Failure> {
     if !is_name(&entry.name) {
         return Err(Failure::new(
@@ -77,29 +82,70 @@ fn stages(
     let store = Store::open(&settings.state_dir)?;
     let copy = store.keep(&sha256, &checked.bytes)?;
     drop(checked);
-    probe::probe(settings, &store, &sha256, &copy)?;
-    configuration::check(&manifest, &entry.config)?;
-    let loaded = loader::load(&copy)?;
-    if facts.manifest.as_deref() != Some(&loaded.manifest) {
-        return Err(Failure::new(
-            Stage::Load,
-            "a manifest from `describe` that differs from the one in the file",
-            "the same bytes in both",
-            "ask the driver's vendor: the manifest lies",
-        ));
+    if entry.isolation == Isolation::InProcess {
+        probe::probe(settings, &store, &sha256, &copy)?;
     }
+    configuration::check(&manifest, &entry.config)?;
+    let manifest = Arc::new(manifest);
     let calls = Arc::new(CallTable::default());
     let services = Arc::new(services(settings, entry, &calls));
-    let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
-    let limits = Limits {
-        max_concurrency: entry.max_concurrency.max(1),
-        max_lost: settings.max_lost,
-        cancel_grace: settings.cancel_grace,
+    let executor: Box<dyn Executor> = match entry.isolation {
+        Isolation::InProcess => {
+            let loaded = loader::load(&copy)?;
+            if facts.manifest.as_deref() != Some(&loaded.manifest) {
+                return Err(Failure::new(
+                    Stage::Load,
+                    "a manifest from `describe` that differs from the one in the file",
+                    "the same bytes in both",
+                    "ask the driver's vendor: the manifest lies",
+                ));
+            }
+            let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
+            let limits = Limits {
+                max_concurrency: entry.max_concurrency.max(1),
+                max_lost: settings.max_lost,
+                cancel_grace: settings.cancel_grace,
+            };
+            Box::new(InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures)))
+        }
+        Isolation::Process => {
+            let program = Program::Library { path: copy, sha256: sha256.clone() };
+            Box::new(isolated(settings, entry, program, &manifest, &services, figures, runtime)?)
+        }
     };
-    debug_assert_eq!(entry.isolation, Isolation::InProcess, "compatibility lets nothing else through");
-    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures));
     let gate = Gate::new(entry.max_concurrency, entry.max_queue);
-    Ok(Generation { number, manifest: Arc::new(manifest), sha256, gate, calls, services, executor: Box::new(executor) })
+    Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
+}
+
+/// A process is its own probe: what crashes or hangs there costs the daemon nothing.
+fn isolated(
+    settings: &Settings,
+    entry: &DriverEntry,
+    program: Program,
+    manifest: &Arc<Manifest>,
+    services: &Arc<HostServices>,
+    figures: &Arc<Figures>,
+    runtime: &Handle,
+) -> Result<Isolated, Failure> {
+    Isolated::start(isolated::Start {
+        launch: Launch {
+            driver: entry.full_name(),
+            executable: settings.probe_executable.clone(),
+            program,
+            max_concurrency: entry.max_concurrency.max(1),
+        },
+        services: Arc::clone(services),
+        config: entry.config.clone(),
+        manifest: Arc::clone(manifest),
+        patience: Patience {
+            hello: settings.probe_timeout,
+            open: settings.open_timeout,
+            health: settings.health_timeout,
+        },
+        cancel_grace: settings.cancel_grace,
+        figures: Arc::clone(figures),
+        runtime: runtime.clone(),
+    })
 }
 
 fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {
@@ -209,6 +255,6 @@ fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instanc
     }
 }
 
-fn spoken(error: &DriverError) -> String {
+pub(super) fn spoken(error: &DriverError) -> String {
     format!("{}: {error}", error.code)
 }
