@@ -35,7 +35,7 @@ mod settings;
 mod store;
 mod task;
 
-pub use crate::config::Isolation;
+pub use crate::config::{Channel, DriverProgram, Isolation};
 pub use child::driver_main;
 pub use configuration::{SchemaFinding, schema_faults};
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};

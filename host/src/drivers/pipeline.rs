@@ -1,6 +1,7 @@
 //! All stages of loading, one after the other.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::AtomicBool,
@@ -14,7 +15,7 @@ use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
 use tokio::runtime::Handle;
 
 use super::{
-    DriverEntry, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
     boundary::{HostSide, Instance},
     child::Program,
     compatibility::{self, Wanted},
@@ -27,7 +28,7 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
-    isolated::{self, Isolated, Launch, Patience},
+    isolated::{self, Expected, Isolated, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -46,7 +47,8 @@ pub(super) struct Generation {
     pub executor: Box<dyn Executor>,
 }
 
-/// Takes an entry through all stages. Blocks; runs the driver's `open` and `health`.
+/// Takes an entry through all stages. Blocks, so it may not run on a thread of the runtime; runs the driver's `open` and
+/// `health`.
 pub(super) fn load(
     settings: &Settings,
     entry: &DriverEntry,
@@ -54,98 +56,127 @@ pub(super) fn load(
     figures: &Arc<Figures>,
     runtime: &Handle,
 ) -> Result<Generation, LoadError> {
-    let path = file::resolve(&settings.driver_directory, &entry.library);
-    stages(settings, entry, &path, number, figures, runtime).map_err(|failure| failure.of(entry.full_name(), path))
-}
-
-fn stages(
-    settings: &Settings,
-    entry: &DriverEntry,
-    path: &std::path::Path,
-    number: u64,
-    figures: &Arc<Figures>,
-    runtime: &Handle,
-) -> Result<Generation, Failure> {
-    if !is_name(&entry.name) {
-        return Err(Failure::new(
-            Stage::Resolve,
-            format!("the name {:?}", entry.name),
-            "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
-            "rename the entry in known_drivers",
-        ));
-    }
-    let checked = file::open(path, settings.trust_own_files)?;
-    let (facts, manifest) = manifest::read(&checked.bytes)?;
-    compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-    let sha256 = manifest::sha256(&checked.bytes);
-    checksum(entry.sha256.as_deref(), &sha256)?;
-    let store = Store::open(&settings.state_dir)?;
-    let copy = store.keep(&sha256, &checked.bytes)?;
-    drop(checked);
-    if entry.isolation == Isolation::InProcess {
-        probe::probe(settings, &store, &sha256, &copy)?;
-    }
-    configuration::check(&manifest, &entry.config)?;
-    let manifest = Arc::new(manifest);
     let calls = Arc::new(CallTable::default());
     let services = Arc::new(services(settings, entry, &calls));
-    let executor: Box<dyn Executor> = match entry.isolation {
-        Isolation::InProcess => {
-            let loaded = loader::load(&copy)?;
-            if facts.manifest.as_deref() != Some(&loaded.manifest) {
-                return Err(Failure::new(
-                    Stage::Load,
-                    "a manifest from `describe` that differs from the one in the file",
-                    "the same bytes in both",
-                    "ask the driver's vendor: the manifest lies",
-                ));
-            }
-            let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
-            let limits = Limits {
-                max_concurrency: entry.max_concurrency.max(1),
-                max_lost: settings.max_lost,
-                cancel_grace: settings.cancel_grace,
-            };
-            Box::new(InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures)))
-        }
-        Isolation::Process => {
-            let program = Program::Library { path: copy, sha256: sha256.clone() };
-            Box::new(isolated(settings, entry, program, &manifest, &services, figures, runtime)?)
-        }
-    };
-    let gate = Gate::new(entry.max_concurrency, entry.max_queue);
-    Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
+    let loading = Loading { settings, entry, figures, runtime, calls, services };
+    let path = file::resolve(&settings.driver_directory, entry.file());
+    loading.stages(&path, number).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
-/// A process is its own probe: what crashes or hangs there costs the daemon nothing.
-fn isolated(
-    settings: &Settings,
-    entry: &DriverEntry,
-    program: Program,
-    manifest: &Arc<Manifest>,
-    services: &Arc<HostServices>,
-    figures: &Arc<Figures>,
-    runtime: &Handle,
-) -> Result<Isolated, Failure> {
-    Isolated::start(isolated::Start {
-        launch: Launch {
-            driver: entry.full_name(),
-            executable: settings.probe_executable.clone(),
-            program,
+/// What the stages share.
+struct Loading<'a> {
+    settings: &'a Settings,
+    entry: &'a DriverEntry,
+    figures: &'a Arc<Figures>,
+    runtime: &'a Handle,
+    calls: Arc<CallTable>,
+    services: Arc<HostServices>,
+}
+
+impl Loading<'_> {
+    fn stages(self, path: &Path, number: u64) -> Result<Generation, Failure> {
+        if !is_name(&self.entry.name) {
+            return Err(Failure::new(
+                Stage::Resolve,
+                format!("the name {:?}", self.entry.name),
+                "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
+                "rename the entry in known_drivers",
+            ));
+        }
+        let (manifest, sha256, executor) = match &self.entry.program {
+            DriverProgram::Library(_) => self.library(path)?,
+            DriverProgram::Command(command) => self.command(path, command)?,
+        };
+        let gate = Gate::new(self.entry.max_concurrency, self.entry.max_queue);
+        let Self { calls, services, .. } = self;
+        Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
+    }
+
+    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        let checked = file::open(path, settings.trust_own_files)?;
+        let (facts, manifest) = manifest::read(&checked.bytes)?;
+        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
+        let sha256 = manifest::sha256(&checked.bytes);
+        checksum(entry.sha256.as_deref(), &sha256)?;
+        let store = Store::open(&settings.state_dir)?;
+        let copy = store.keep(&sha256, &checked.bytes)?;
+        drop(checked);
+        if entry.isolation == Isolation::Process {
+            // The process is its own probe: what crashes or hangs there costs the daemon nothing.
+            configuration::check(&manifest, &entry.config)?;
+            let manifest = Arc::new(manifest);
+            let program = Program::Library { path: copy, sha256: sha256.clone() };
+            let (isolated, manifest) = self.isolated(program, Expected::Same(manifest))?;
+            return Ok((manifest, sha256, Box::new(isolated)));
+        }
+        probe::probe(settings, &store, &sha256, &copy)?;
+        configuration::check(&manifest, &entry.config)?;
+        let loaded = loader::load(&copy)?;
+        if facts.manifest.as_deref() != Some(&loaded.manifest) {
+            return Err(Failure::new(
+                Stage::Load,
+                "a manifest from `describe` that differs from the one in the file",
+                "the same bytes in both",
+                "ask the driver's vendor: the manifest lies",
+            ));
+        }
+        let instance = open(settings, entry, loaded.table, Arc::clone(&self.services))?;
+        let limits = Limits {
             max_concurrency: entry.max_concurrency.max(1),
-        },
-        services: Arc::clone(services),
-        config: entry.config.clone(),
-        manifest: Arc::clone(manifest),
-        patience: Patience {
-            hello: settings.probe_timeout,
-            open: settings.open_timeout,
-            health: settings.health_timeout,
-        },
-        cancel_grace: settings.cancel_grace,
-        figures: Arc::clone(figures),
-        runtime: runtime.clone(),
-    })
+            max_lost: settings.max_lost,
+            cancel_grace: settings.cancel_grace,
+        };
+        let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(self.figures));
+        Ok((Arc::new(manifest), sha256, Box::new(executor)))
+    }
+
+    /// A command shows its manifest in its hello, so it is started before that can be looked at.
+    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let checked = file::open(&path, settings.trust_own_files)?;
+        let sha256 = manifest::sha256(&checked.bytes);
+        checksum(entry.sha256.as_deref(), &sha256)?;
+        let program = Program::Command {
+            path: checked.path,
+            sha256: sha256.clone(),
+            arguments: command.iter().skip(1).cloned().collect(),
+            on_descriptor: entry.channel == Channel::Descriptor,
+        };
+        let (kind, config) = (entry.kind, entry.config.clone());
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            compatibility::check_interface(manifest, kind)?;
+            configuration::check(manifest, &config)
+        };
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
+        let Self { settings, entry, .. } = self;
+        Isolated::start(isolated::Start {
+            launch: Launch {
+                driver: entry.full_name(),
+                executable: settings.probe_executable.clone(),
+                program,
+                max_concurrency: entry.max_concurrency.max(1),
+            },
+            services: Arc::clone(&self.services),
+            config: entry.config.clone(),
+            expected,
+            patience: Patience {
+                hello: settings.probe_timeout,
+                open: settings.open_timeout,
+                health: settings.health_timeout,
+            },
+            cancel_grace: settings.cancel_grace,
+            figures: Arc::clone(self.figures),
+            runtime: self.runtime.clone(),
+        })
+    }
 }
 
 fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {

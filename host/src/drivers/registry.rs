@@ -352,7 +352,7 @@ impl Registry {
             version: generation.map(|generation| generation.manifest.version.clone()),
             vendor: generation.map(|generation| generation.manifest.vendor.clone()),
             isolation: driver.entry.isolation,
-            path: file::resolve(&self.inner.settings.driver_directory, &driver.entry.library),
+            path: file::resolve(&self.inner.settings.driver_directory, driver.entry.file()),
             sha256: generation.map(|generation| generation.sha256.clone()),
             generation: generation.map_or(0, |generation| generation.number),
             calls: driver.figures.calls(),

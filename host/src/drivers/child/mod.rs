@@ -5,6 +5,7 @@
 //! becomes the command of the entry.
 
 mod channel;
+mod command;
 mod host;
 mod keeper;
 mod serve;
@@ -13,12 +14,9 @@ mod work;
 use std::{
     fs::File,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{net::UnixStream, process::CommandExt},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::ExitCode,
 };
 
 use serde::{Deserialize, Serialize};
@@ -48,14 +46,12 @@ pub(super) enum Program {
     /// Another program, which speaks the frames itself.
     Command {
         path: PathBuf,
+        sha256: String,
         arguments: Vec<String>,
         /// The frames are on descriptor 3 instead of standard input and output.
         on_descriptor: bool,
     },
 }
-
-/// Where a command finds its frames when they are not on standard input and output.
-pub(super) const DESCRIPTOR: i32 = 3;
 
 /// The binary's whole work when it is started as `capstan __driver SPECIFICATION`: the frames on standard input, the
 /// lifeline on standard output, the log on standard error.
@@ -80,7 +76,9 @@ fn run(specification: &str) -> io::Result<()> {
         Program::Library { path, sha256 } => {
             library(UnixStream::from(frames), &path, &sha256, specification.max_concurrency)
         }
-        Program::Command { path, arguments, on_descriptor } => command(frames, &path, &arguments, on_descriptor),
+        Program::Command { path, sha256, arguments, on_descriptor } => {
+            command::become_it(frames, &path, &sha256, &arguments, on_descriptor)
+        }
     }
 }
 
@@ -124,19 +122,4 @@ fn load(path: &Path, sha256: &str) -> Result<loader::Loaded, Failure> {
     }
     drop(bytes);
     loader::load(path)
-}
-
-fn command(frames: OwnedFd, path: &Path, arguments: &[String], on_descriptor: bool) -> io::Result<()> {
-    let mut command = Command::new(path);
-    command.args(arguments).env("CAPSTAN_PROTOCOL", super::frames::PROTOCOL.to_string());
-    let kept = if on_descriptor {
-        command.env("CAPSTAN_DESCRIPTOR", DESCRIPTOR.to_string());
-        Some(keeper::place(frames.as_fd(), DESCRIPTOR)?)
-    } else {
-        command.stdin(Stdio::from(frames.try_clone()?)).stdout(Stdio::from(frames));
-        None
-    };
-    let error = command.exec();
-    drop(kept);
-    Err(io::Error::other(format!("{} cannot be run: {error}", path.display())))
 }

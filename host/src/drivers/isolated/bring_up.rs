@@ -48,14 +48,24 @@ pub(in crate::drivers) struct Patience {
     pub health: Duration,
 }
 
+/// What a driver must say of itself in its hello.
+#[derive(Clone)]
+pub(in crate::drivers) enum Expected {
+    /// This, to the word.
+    Same(Arc<Manifest>),
+    /// What passes.
+    Judged(Judge),
+}
+
+pub(in crate::drivers) type Judge = Arc<dyn Fn(&Manifest) -> Result<(), Failure> + Send + Sync>;
+
 /// What a bring-up needs, the same each time.
 #[derive(Clone)]
 pub(super) struct Plan {
     pub launch: Launch,
     pub services: Arc<HostServices>,
     pub config: Arc<RawValue>,
-    /// What the driver must say of itself.
-    pub manifest: Option<Arc<Manifest>>,
+    pub expected: Expected,
     pub patience: Patience,
     pub threads: Arc<Pool<Question>>,
 }
@@ -64,6 +74,7 @@ pub(super) struct Plan {
 pub(super) struct Up {
     pub link: Arc<Link>,
     pub process: Process,
+    pub manifest: Arc<Manifest>,
 }
 
 /// The process of a driver with what it prints.
@@ -137,21 +148,24 @@ pub(super) async fn bring_up(plan: &Plan) -> Result<Up, Failure> {
     let mut reader = FrameReader::default();
     let greeted = tokio::time::timeout(plan.patience.hello, greet(plan, &socket, &mut reader)).await;
     let greeted = match greeted {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(manifest)) => Ok(manifest),
         Ok(Err(Greeting::Refused(failure))) => Err(Some(failure)),
         Ok(Err(Greeting::Ended)) => Err(None),
         Err(_elapsed) => {
             Err(Some(refuse(Stage::Load, format!("no hello within {} s", plan.patience.hello.as_secs_f32()))))
         }
     };
-    if let Err(failure) = greeted {
-        let_go(lifeline, failure.is_some());
-        let end = process.ended(|| None).await;
-        return Err(failure.unwrap_or_else(|| refuse(Stage::Load, said(&end, "while it was loaded", &process))));
-    }
+    let manifest = match greeted {
+        Ok(manifest) => manifest,
+        Err(failure) => {
+            let_go(lifeline, failure.is_some());
+            let end = process.ended(|| None).await;
+            return Err(failure.unwrap_or_else(|| refuse(Stage::Load, said(&end, "while it was loaded", &process))));
+        }
+    };
     let link = attach(plan, socket, lifeline, pid, reader);
     match open(plan, &link, &mut process).await {
-        Ok(()) => Ok(Up { link, process }),
+        Ok(()) => Ok(Up { link, process, manifest }),
         Err(failure) => {
             link.kill(End::Closed);
             let _named_in_the_failure = process.ended(|| link.verdict()).await;
@@ -199,7 +213,7 @@ impl From<io::Error> for Greeting {
 }
 
 /// Exchanges hellos.
-async fn greet(plan: &Plan, socket: &UnixStream, reader: &mut FrameReader) -> Result<(), Greeting> {
+async fn greet(plan: &Plan, socket: &UnixStream, reader: &mut FrameReader) -> Result<Arc<Manifest>, Greeting> {
     let hello = Hello {
         protocol: PROTOCOL,
         features: Vec::new(),
@@ -242,21 +256,34 @@ fn told(failed: &Failed<'_>) -> Failure {
     Failure::new(Stage::Load, one_line(&failed.found), one_line(&failed.expected), one_line(&failed.remedy))
 }
 
-fn check(plan: &Plan, hello: &Hello<'_>) -> Result<(), Failure> {
+fn check(plan: &Plan, hello: &Hello<'_>) -> Result<Arc<Manifest>, Failure> {
     if hello.protocol == 0 {
         return Err(refuse(Stage::Load, "a hello of protocol 0"));
     }
-    let Some(expected) = &plan.manifest else { return Ok(()) };
-    let manifest: Option<Manifest> = hello.manifest.and_then(|manifest| serde_json::from_str(manifest.get()).ok());
-    if manifest.as_ref() == Some(&**expected) {
-        return Ok(());
+    let unreadable = |what: String| {
+        Failure::new(
+            Stage::Manifest,
+            what,
+            "a manifest as docs/driver-protocol.md describes it",
+            "ask the driver's vendor",
+        )
+    };
+    let text = hello.manifest.ok_or_else(|| unreadable("a hello without a manifest".to_owned()))?;
+    let manifest: Manifest = serde_json::from_str(text.get())
+        .map_err(|error| unreadable(one_line(&format!("a manifest that cannot be read ({error})"))))?;
+    match &plan.expected {
+        Expected::Same(expected) if **expected == manifest => {}
+        Expected::Same(_) => {
+            return Err(Failure::new(
+                Stage::Load,
+                "another manifest in its hello than the one that was looked at before",
+                "the same manifest each time",
+                "ask the driver's vendor: the manifest lies",
+            ));
+        }
+        Expected::Judged(judge) => judge(&manifest)?,
     }
-    Err(Failure::new(
-        Stage::Load,
-        "another manifest in its hello than the one that was looked at before",
-        "the same manifest each time",
-        "ask the driver's vendor: the manifest lies",
-    ))
+    Ok(Arc::new(manifest))
 }
 
 /// Opens the instance and asks for its health.

@@ -22,7 +22,7 @@ use capstan_plugin_api::{DriverError, ErrorCode, Health, Manifest, Retry, call::
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
 
-pub(super) use bring_up::Patience;
+pub(super) use bring_up::{Expected, Patience};
 pub(super) use launch::Launch;
 
 use super::{
@@ -54,8 +54,7 @@ pub(super) struct Start {
     pub services: Arc<HostServices>,
     /// The driver's own section.
     pub config: serde_json::Value,
-    /// What the driver must say of itself.
-    pub manifest: Arc<Manifest>,
+    pub expected: Expected,
     pub patience: Patience,
     pub cancel_grace: Duration,
     pub figures: Arc<Figures>,
@@ -65,22 +64,20 @@ pub(super) struct Start {
 impl Isolated {
     /// Starts the process and waits until its instance is open and healthy. Blocks, so it may not be called on a thread of the
     /// runtime.
-    pub fn start(start: Start) -> Result<Self, Failure> {
-        let Start { launch, services, config, manifest, patience, cancel_grace, figures, runtime } = start;
+    pub fn start(start: Start) -> Result<(Self, Arc<Manifest>), Failure> {
+        let Start { launch, services, config, expected, patience, cancel_grace, figures, runtime } = start;
         let config: Box<RawValue> = to_raw_value(&config).map_err(|error| {
             Failure::new(super::Stage::Open, error.to_string(), "a configuration that can be sent", "correct it")
         })?;
-        let plan = Plan {
-            threads: asks::threads(&launch.driver),
-            launch,
-            services: Arc::clone(&services),
-            config: Arc::from(config),
-            manifest: Some(manifest),
-            patience,
-        };
+        let threads = asks::threads(&launch.driver);
+        let config = Arc::from(config);
+        let mut plan = Plan { launch, services: Arc::clone(&services), config, expected, patience, threads };
         let up = runtime.block_on(bring_up(&plan))?;
+        // The next process is the same driver as this one.
+        let manifest = Arc::clone(&up.manifest);
+        plan.expected = Expected::Same(Arc::clone(&manifest));
         let supervisor = Supervisor::start(plan, up, Arc::clone(&figures), &runtime);
-        Ok(Self { supervisor, cancel_grace, figures, services, runtime })
+        Ok((Self { supervisor, cancel_grace, figures, services, runtime }, manifest))
     }
 
     /// Sends what belongs to `state` and waits for what comes of it, at most for the deadline and the grace.
