@@ -413,6 +413,7 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     ] {
         assert!(imported.out.lines().any(|found| found.starts_with(line)), "{line}:\n{}", imported.out);
     }
+    assert!(!imported.out.contains("isolation"), "no less isolation than the default: {}", imported.out);
     for note in ["daemon", "pid", "statsfile", "mgm"] {
         assert!(imported.error.contains(note), "{note}: {}", imported.error);
     }
