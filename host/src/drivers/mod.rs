@@ -35,6 +35,7 @@ mod task;
 pub use crate::config::Isolation;
 pub use configuration::{SchemaFinding, schema_faults};
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
+pub(crate) use error::cut;
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
 pub use host_services::Notification;
