@@ -13,13 +13,11 @@ use std::{
 
 use capstan_tests::{
     daemon::{Setup, Site, update},
-    elf, http, paths, wait_for,
+    elf, http,
+    message::action,
+    paths, wait_for,
 };
 use serde_json::{Value, json};
-
-fn action(name: &str) -> Value {
-    json!({ "hpcs_action": name })
-}
 
 /// The driver in C that the repository ships as an example, with more C at its end.
 fn c_driver(to: &Path, more: &str) {

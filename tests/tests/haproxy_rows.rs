@@ -12,7 +12,9 @@ use std::{
 
 use capstan_tests::{
     daemon::{HAPROXY, Setup, Site, update},
-    free_port, process,
+    free_port,
+    message::{action, node, of},
+    process,
     swift::Swift,
     syslog::Syslog,
     wait_for,
@@ -22,18 +24,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn action(name: &str) -> Value {
-    json!({ "hpcs_action": name })
-}
-
-fn of(load_balancers: Value) -> Value {
-    json!({ "hpcs_action": "UPDATE", "loadBalancers": load_balancers })
-}
-
-fn node(id: &str, port: u16) -> Value {
-    json!({ "id": id, "address": "127.0.0.1", "port": port })
-}
 
 fn backup(id: &str, port: u16) -> Value {
     json!({ "id": id, "address": "127.0.0.1", "port": port, "backup": "TRUE" })
