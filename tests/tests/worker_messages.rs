@@ -114,7 +114,7 @@ fn w01_w04_w14_w19_w20_w25_w35_actions_and_the_envelope() {
 }
 
 #[test]
-fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
+fn w02_w05_w07_w08_w11_w13_w23_w28_w38_h04_h05_bug13_bug14_an_update_is_checked_in_order() {
     let site = Site::worker("noop", "record = \"@ROOT@/record\"");
     let daemon = site.start();
     let lb = |protocol: &str, nodes: Value| of(json!([load_balancer(protocol, 443, nodes)]));
@@ -153,7 +153,7 @@ fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
                 Fail(Some("Protocol 'http' is already defined.")),
             ),
             (
-                "W23",
+                "BUG-14",
                 of(json!([load_balancer("tcp", 80, json!([])), load_balancer("galera", 81, json!([]))])),
                 Fail(Some("Protocol 'galera' cannot stand beside 'tcp' on one device.")),
             ),
@@ -197,7 +197,12 @@ fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
                 with_node("weight", json!(257)),
                 Fail(Some("Failure adding server 2: Server 'weight' 257 exceeds max of 256")),
             ),
-            ("U10", with_node("weight", json!(0)), FailsWith("Failure adding server 2: ")),
+            (
+                "BUG-13",
+                with_node("weight", json!(0)),
+                Fail(Some("Failure adding server 2: Server 'weight' 0 is below min of 1")),
+            ),
+            ("BUG-13", with_node("weight", json!(-1)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("port", json!(65536)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("port", json!(0)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("address", json!("1.2.3")), FailsWith("Failure adding server 2: ")),
