@@ -305,7 +305,7 @@ fn one_of_several_and_none_of_them() {
 }
 
 #[test]
-fn the_seeds_eight_calls_carry_one_load_balancer() {
+fn s10_the_seeds_eight_calls_carry_one_load_balancer() {
     let driven = seed();
     let (status, answer) = driven.invoke("apply", &apply(1, vec![balancer("a", "HTTP", &["10.0.0.1"])]));
     assert_eq!((status, &answer["method"]), (STATUS_OK, &json!("calls")), "{answer}");

@@ -56,7 +56,7 @@ fn w34_what_is_no_message_fails_and_the_next_is_served() {
         ];
         for (what, payload) in payloads {
             let outcome = site.submit(&payload);
-            assert_eq!(outcome, Outcome::Failed, "{what}, embedded: {}", job_server.is_none());
+            assert_eq!(outcome, Outcome::Failed, "W34, BUG-06: {what}, embedded: {}", job_server.is_none());
             assert_eq!(site.pass(&action("DISCOVER"))["version"], env!("CARGO_PKG_VERSION"), "after {what}");
         }
         assert!(matches!(site.submit(&deep(10)), Outcome::Complete(_)), "not too deep");
@@ -256,7 +256,7 @@ fn tokens_without_end_fill_no_memory() {
 }
 
 #[test]
-fn members_by_ipv6_and_by_host_name() {
+fn bug42_members_by_ipv6_and_by_host_name() {
     let site = Site::haproxy();
     let daemon = site.start();
     let port = free_port();

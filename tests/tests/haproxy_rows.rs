@@ -1,4 +1,4 @@
-//! The acceptance rows of the HAProxy driver (`docs/contract/haproxy.md`) as they show from outside: through messages to the
+//! The acceptance rows of the HAProxy driver (`docs/contract/acceptance.md`) as they show from outside: through messages to the
 //! built daemon, in the file that HAProxy loads, in HAProxy's answers, and in what clients get.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
@@ -246,7 +246,7 @@ fn h22_h23_h25_h29_changes_never_restart_and_delete_leaves_nothing() {
     assert_eq!(names, ["id-a-b", "id-c.d_e"], "H29");
     let ids = site.pass(&action("STATS"))["nodes"].clone();
     let ids: Vec<&str> = ids.as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["a-b", "c.d_e"], "H25: ids come back whole");
+    assert_eq!(ids, ["a-b", "c.d_e"], "H25, BUG-15: ids come back whole");
 
     // H22: the file that was good is kept, and the process is reloaded, not restarted.
     let mut other = update(port, &[("a-b", a.port())]);
@@ -362,7 +362,7 @@ fn m05_m07_m10_every_byte_is_reported_once() {
     let (start, end, bytes) = metrics(&site);
     assert_eq!((start.as_str(), bytes), (end.as_str(), 0), "M01: no period and nothing counted");
     let digits: String = end.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
-    assert_eq!(digits, "9999-99-99 99:99:99.999999");
+    assert_eq!(digits, "9999-99-99 99:99:99.999999", "BUG-16");
 
     let first = transfer(port, 3);
     until_counted(&site, first);

@@ -1,4 +1,4 @@
-//! The acceptance rows of the worker's messages (`docs/contract/worker-messages.md`), through Gearman to the built daemon.
+//! The acceptance rows of the worker's messages (`docs/contract/acceptance.md`), through Gearman to the built daemon.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
 use std::{collections::HashSet, fs, time::Duration};
@@ -263,7 +263,7 @@ fn w03_w10_w22_w26_w37_updates_that_pass_on_haproxy() {
         let reply = site.pass(&with(both.clone(), "/loadBalancers/0/nodes/1/backup", backup.clone()));
         assert_eq!(reply["loadBalancers"][0]["nodes"][1]["backup"], backup, "W25");
         let line = site.haproxy_config().lines().find(|line| line.contains("server id-b ")).unwrap().to_owned();
-        assert!(line.contains(" backup"), "W37: {backup}: {line}");
+        assert!(line.contains(" backup"), "W37, BUG-09: {backup}: {line}");
     }
 
     let two = of(json!([
@@ -469,7 +469,7 @@ fn s01_s02_s04_s05_s08_the_flat_message_by_shape_and_by_configuration() {
             let reply = with(site.pass(&flat(name)), "/hpcs_action", json!("either"));
             (reply, recorded(&site))
         });
-        assert_eq!(created, updated, "S08");
+        assert_eq!(created, updated, "S08, BUG-46");
         let protocol = recorded(&site).into_iter().find(|(name, _)| name == "set_protocol").unwrap().1;
         assert_eq!(
             (&protocol["protocol"], &protocol["port"]),
@@ -515,7 +515,7 @@ fn s10_s11_a_driver_that_cannot_and_a_driver_that_fails() {
     site.fail(&action("ENABLE"), "an error as configured");
     site.fail(&action("DELETE"), "the driver panicked");
     let reply = site.ask(&http());
-    assert_eq!(reply["hpcs_response"], "FAIL", "S11: {reply}");
+    assert_eq!(reply["hpcs_response"], "FAIL", "S11, BUG-56: {reply}");
     let nodes = reply["loadBalancers"][0]["nodes"].as_array().unwrap();
     assert!(nodes.iter().all(|node| node["condition"] == "DISABLED"), "S11: {reply}");
     site.pass(&action("DISCOVER"));
