@@ -41,6 +41,7 @@ pub use crate::config::{Channel, DriverProgram, Isolation};
 pub use child::driver_main;
 pub use configuration::schema_faults;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
+pub(crate) use error::cut;
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
 pub use host_services::Notification;
