@@ -32,8 +32,10 @@ async fn two_instances(subject: &Subject, mode: Isolation, config: &Value, repor
     }
     let mut quiet = |_: &super::Outcome| {};
     let mut aside = Report::new(String::new(), &mut quiet);
-    let first = Bench::open(subject, mode, config, &mut aside).await;
-    let second = Bench::open(subject, mode, config, &mut aside).await;
+    // Each keeps its own state with the host, as two entries of a configuration do.
+    let folders = [format!("first-{}", mode.as_str()), format!("second-{}", mode.as_str())];
+    let first = Bench::open(subject, &folders[0], mode, config, &mut aside).await;
+    let second = Bench::open(subject, &folders[1], mode, config, &mut aside).await;
     let (Some(first), Some(second)) = (first, second) else {
         return report.fail("instances", "a second instance cannot be opened beside the first");
     };
