@@ -70,6 +70,9 @@ fn general(key: &str) -> String {
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {
         ["known_drivers", _, _, "config", ..] => "known_drivers.load_balancer.name.config".to_owned(),
+        ["known_drivers", _, _, table @ ("limits" | "sandbox"), rest] => {
+            format!("known_drivers.load_balancer.name.{table}.{rest}")
+        }
         ["known_drivers", _, _, rest] => format!("known_drivers.load_balancer.name.{rest}"),
         ["cloud_farm", _, rest] => format!("cloud_farm.name.{rest}"),
         _ => key.to_owned(),

@@ -28,8 +28,8 @@ pub use read::Effective;
 pub use secret::Secret;
 pub use sections::{
     CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint, Gearman, Http,
-    Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles, Worker,
-    WorkerProtocol,
+    Isolation, JobServer, KnownDriver, KnownDrivers, Limits, LogFormat, Role, Sandbox, Store, Telemetry, TlsFiles,
+    Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 

@@ -7,6 +7,9 @@
 mod boundary;
 mod compatibility;
 mod configuration;
+// Until the executor of isolated drivers uses it.
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
+mod confinement;
 mod elf;
 mod error;
 mod executor;
@@ -32,8 +35,9 @@ mod settings;
 mod store;
 mod task;
 
-pub use crate::config::Isolation;
+pub use crate::config::{Isolation, Limits, Sandbox};
 pub use configuration::{SchemaFinding, schema_faults};
+pub use confinement::Confinement;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
