@@ -12,6 +12,10 @@ pub(crate) fn close_inherited(from: RawFd) -> io::Result<()> {
         return Ok(());
     }
     // Linux 5.9 brought the call.
+    close_listed(from)
+}
+
+pub(super) fn close_listed(from: RawFd) -> io::Result<()> {
     let listed: Vec<RawFd> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|descriptor| *descriptor >= from)

@@ -241,3 +241,35 @@ fn maker(name: &str) -> Option<(i32, u64)> {
     let mut parts = name.strip_prefix(PREFIX)?.splitn(3, '-');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As in `version_2`: a folder stands for a group.
+    #[test]
+    fn limits_of_version_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for name in ["memory.max", "memory.swap.max", "pids.max"] {
+            fs::write(file(name), "").unwrap();
+        }
+        fs::write(file("memory.events"), "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
+        fs::write(file("pids.events"), "max 7\n").unwrap();
+        let mut group = Cgroup { folders: Vec::new(), memory: None, processes: None };
+        let limits = Limits { memory: Some(1 << 20), files: None, processes: Some(5) };
+        group.limit_version_2(folder.path(), &limits).unwrap();
+        let read = |name: &str| fs::read_to_string(file(name)).unwrap();
+        assert_eq!([read("memory.max"), read("memory.swap.max"), read("pids.max")], ["1048576", "0", "5"]);
+        assert!(group.limits_memory() && group.limits_processes());
+        assert_eq!((group.oom_kills(), group.refused_processes()), (2, 7));
+    }
+
+    #[test]
+    fn names_tell_their_maker() {
+        assert_eq!(maker("capstan-12-345-0-cloud.acme-2"), Some((12, 345)));
+        for other in ["capstan-daemon", "capstan-", "capstan-1", "capstan-1-x-0-a", "other-1-2-3-a"] {
+            assert_eq!(maker(other), None, "{other}");
+        }
+    }
+}

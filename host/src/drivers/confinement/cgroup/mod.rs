@@ -10,3 +10,5 @@ mod version_2;
 
 pub(crate) use group::Cgroup;
 pub(super) use group::join;
+#[cfg(test)]
+pub(super) use version_2::hand_down;

@@ -21,7 +21,9 @@ pub(super) fn parent(own: &Path, limits: &Limits) -> Result<PathBuf, String> {
     if systemd_is_init() {
         may_use(parent)?;
     }
-    hand_down(parent, limits)?;
+    let wanted = [("memory", limits.memory.is_some()), ("pids", limits.processes.is_some())];
+    let wanted: Vec<&str> = wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect();
+    hand_down(parent, &wanted)?;
     Ok(parent.to_owned())
 }
 
@@ -49,9 +51,8 @@ fn may_use(parent: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn hand_down(parent: &Path, limits: &Limits) -> Result<(), String> {
-    let wanted = [("memory", limits.memory.is_some()), ("pids", limits.processes.is_some())];
-    let wanted: Vec<&str> = wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect();
+/// Has the groups below `parent` get these controllers.
+pub(in crate::drivers::confinement) fn hand_down(parent: &Path, wanted: &[&str]) -> Result<(), String> {
     let there = files::words(parent, "cgroup.controllers");
     if let Some(lacking) = wanted.iter().find(|wanted| !there.iter().any(|name| name == *wanted)) {
         return Err(format!("the control group {} has no controller for {lacking}", parent.display()));
@@ -95,4 +96,27 @@ fn move_into_leaf(parent: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder stands for a group: this is about what is written, and not every machine that runs tests has version 2.
+    #[test]
+    fn only_what_is_missing_is_handed_down() {
+        let group = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| fs::write(group.path().join(name), text).unwrap();
+        let handed_down = || fs::read_to_string(group.path().join("cgroup.subtree_control")).unwrap();
+        file("cgroup.controllers", "cpu io memory pids\n");
+        file("cgroup.subtree_control", "");
+        hand_down(group.path(), &["memory", "pids"]).unwrap();
+        assert_eq!(handed_down(), "+memory +pids");
+        file("cgroup.subtree_control", "pids cpu\n");
+        hand_down(group.path(), &["pids"]).unwrap();
+        assert_eq!(handed_down(), "pids cpu\n");
+        file("cgroup.controllers", "cpu pids\n");
+        let error = hand_down(group.path(), &["memory", "pids"]).unwrap_err();
+        assert!(error.ends_with(" has no controller for memory"), "{error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::{fs, os::fd::IntoRawFd};
 use serde_json::Value as Json;
 
 use super::{Confinement, prepare, run};
-use crate::drivers::confinement::close_inherited;
+use crate::drivers::confinement::{close_inherited, descriptors::close_listed};
 
 fn open() -> Vec<String> {
     let folder = fs::read_dir("/proc/self/fd").unwrap();
@@ -13,13 +13,15 @@ fn open() -> Vec<String> {
 }
 
 pub(super) fn close_descriptors(_: &Json) {
-    let file = fs::File::open("/dev/null").unwrap();
-    let high = rustix::io::fcntl_dupfd_cloexec(&file, 500).unwrap().into_raw_fd();
-    let low = file.into_raw_fd();
-    assert!(open().contains(&high.to_string()));
-    close_inherited(3).unwrap();
-    // The listing has one itself.
-    assert_eq!(open(), ["0", "1", "2", "3"], "{low} and {high} were open");
+    for close in [close_inherited, close_listed] {
+        let file = fs::File::open("/dev/null").unwrap();
+        let high = rustix::io::fcntl_dupfd_cloexec(&file, 500).unwrap().into_raw_fd();
+        let low = file.into_raw_fd();
+        assert!(open().contains(&high.to_string()));
+        close(3).unwrap();
+        // The listing has one itself.
+        assert_eq!(open(), ["0", "1", "2", "3"], "{low} and {high} were open");
+    }
     close_inherited(-1).unwrap_err();
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Read,
     os::unix::process::{CommandExt, ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -12,7 +12,10 @@ use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use super::{Confinement, command, prepare, run};
-use crate::{config::Limits, drivers::confinement::Cgroup};
+use crate::{
+    config::Limits,
+    drivers::confinement::{Cgroup, cgroup::hand_down},
+};
 
 fn group(limits: &Limits) -> Option<Cgroup> {
     match Cgroup::create("cloud.test 1", limits) {
@@ -98,16 +101,58 @@ fn killing_a_group_reaches_grandchildren_in_sessions_of_their_own() {
     assert_kills_all(&group);
 }
 
+/// The argument names a group with the controllers that it has.
+pub(super) fn hand_down_own_group(argument: &Json) {
+    let group = Path::new(argument["group"].as_str().unwrap());
+    let controllers: Vec<&str> = argument["controllers"].as_str().unwrap().split_whitespace().collect();
+    // A group that has members hands nothing down: this process must move into a leaf.
+    fs::write(group.join("cgroup.procs"), "0").unwrap();
+    hand_down(group, &controllers).unwrap();
+    hand_down(group, &controllers).unwrap();
+    let handed_down = fs::read_to_string(group.join("cgroup.subtree_control")).unwrap();
+    assert!(controllers.iter().all(|name| handed_down.split_whitespace().any(|found| found == *name)));
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let leaf = format!("{}/capstan-daemon", group.file_name().unwrap().to_str().unwrap());
+    assert!(own.lines().any(|line| line.starts_with("0::") && line.ends_with(&leaf)), "{own}");
+}
+
+#[test]
+fn a_daemon_alone_in_its_group_moves_into_a_leaf() {
+    let Some(root) = version_2() else { return };
+    let group = root.join(format!("capstan-test-{}", std::process::id()));
+    if let Err(error) = fs::create_dir(&group) {
+        eprintln!("no control group on this machine: {error}");
+        return;
+    }
+    // Where version 1 has all controllers there are none, and nothing to move for.
+    let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap();
+    let ended = (!controllers.trim().is_empty()).then(|| {
+        let argument = json!({ "group": group, "controllers": controllers });
+        run(&prepare(&Confinement::default()), "hand_down_own_group", &argument)
+    });
+    let leaf = group.join("capstan-daemon");
+    for folder in [&leaf, &group].into_iter().filter(|folder| folder.exists()) {
+        fs::remove_dir(folder).unwrap();
+    }
+    if let Some(ended) = ended {
+        ended.assert_success();
+    }
+}
+
+fn version_2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    if root.is_none() {
+        eprintln!("no tree of version 2 is mounted");
+    }
+    root.map(PathBuf::from)
+}
+
 /// Also where version 2 has no controllers, because version 1 has them.
 #[test]
 fn version_2_kills_at_one_stroke() {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let root = mounts.lines().find(|line| line.contains(" - cgroup2 ")).map(|line| line.split(' ').nth(4).unwrap());
-    let Some(root) = root else {
-        eprintln!("no tree of version 2 is mounted");
-        return;
-    };
-    match Cgroup::version_2(root.as_ref(), "kill", &Limits::default()) {
+    let Some(root) = version_2() else { return };
+    match Cgroup::version_2(&root, "kill", &Limits::default()) {
         Ok(group) => {
             assert!(folders(&group)[0].join("cgroup.kill").exists());
             assert_kills_all(&group);

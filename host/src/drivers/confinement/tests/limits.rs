@@ -42,8 +42,6 @@ fn files_are_limited_for_good() {
 
 /// Starts threads until one is refused; the number of all must not exceed the argument.
 pub(super) fn start_threads(limit: &Json) {
-    let (stop, stopped) = mpsc::channel::<()>();
-    drop(stopped);
     let mut waiting = Vec::new();
     let error = loop {
         let (stop, stopped) = mpsc::channel::<()>();
@@ -53,7 +51,6 @@ pub(super) fn start_threads(limit: &Json) {
         }
         assert!(waiting.len() < 200, "nothing refuses threads");
     };
-    drop(stop);
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     assert!(!waiting.is_empty());
     assert!(waiting.len() as u64 <= limit.as_u64().unwrap(), "{} threads", waiting.len());

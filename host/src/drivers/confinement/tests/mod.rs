@@ -31,6 +31,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("close_descriptors", descriptors::close_descriptors),
     ("connect", sandbox::connect),
     ("execute", sandbox::execute),
+    ("hand_down_own_group", groups::hand_down_own_group),
     ("hold_grandchild", groups::hold_grandchild),
     ("open_files", limits::open_files),
     ("reach_files", sandbox::reach_files),
