@@ -117,3 +117,14 @@ fn the_unit_leaves_haproxy_running() {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
 }
+
+#[test]
+fn the_unit_lets_the_daemon_confine_drivers() {
+    let unit = fs::read_to_string(shipped("capstan.service")).unwrap();
+    for line in ["Delegate=memory pids", "DelegateSubgroup=capstan-daemon", "OOMPolicy=continue"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let rights = unit.lines().find(|line| line.starts_with("CapabilityBoundingSet=")).unwrap();
+    assert!(rights.contains("CAP_SETGID") && rights.contains("CAP_SETUID"), "the change of user needs both");
+    assert!(!unit.contains("\nProtectControlGroups=yes"));
+}

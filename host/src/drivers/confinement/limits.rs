@@ -31,7 +31,7 @@ pub(super) fn shortfalls(limits: &Limits, account: Option<&Account>) -> Vec<Stri
     }
     if limits.processes.is_some() && !processes_bind(account) {
         found.push(
-            "limits.processes does not bind root: set `user`, or let the daemon make control groups (Delegate=yes)"
+            "limits.processes does not bind root: set `user`, or let the daemon make control groups (Delegate= in its unit)"
                 .to_owned(),
         );
     }

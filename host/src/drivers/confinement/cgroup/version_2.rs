@@ -36,7 +36,7 @@ fn may_use(parent: &Path) -> Result<(), String> {
     });
     if !is_delegated {
         return Err(format!(
-            "systemd has not delegated the control group {}; write Delegate=yes into the daemon's unit",
+            "systemd has not delegated the control group {}; write Delegate=memory pids into the daemon's unit",
             parent.display()
         ));
     }

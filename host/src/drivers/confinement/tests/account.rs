@@ -51,7 +51,7 @@ pub(super) fn be_nobody(private: &Json) {
 #[test]
 fn root_becomes_another_user_for_good() {
     if !rustix::process::geteuid().is_root() {
-        let error = confinement("nobody").prepare().unwrap_err();
+        let error = confinement("root").prepare().unwrap_err();
         assert!(error.contains("cannot become it; run it as root"), "{error}");
         return;
     }
