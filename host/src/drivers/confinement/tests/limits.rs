@@ -93,8 +93,7 @@ fn waiting_as_plain_user() -> std::process::Child {
 fn root_is_told_that_processes_do_not_bind_it() {
     let limits = Limits { processes: Some(12), ..Limits::default() };
     let prepared = prepare(&Confinement { limits, user: None, ..Confinement::default() });
-    let expected =
-        "limits.processes does not bind root: set `user`, or let the daemon make control groups (Delegate= in its unit)";
+    let expected = "limits.processes does not bind root: set `user`, or let the daemon make control groups (Delegate= in its unit)";
     let is_root = rustix::process::geteuid().is_root();
     assert_eq!(prepared.shortfalls(), if is_root { vec![expected] } else { Vec::new() });
 }
