@@ -216,6 +216,8 @@ impl Loading<'_> {
                 executable: settings.probe_executable.clone(),
                 program,
                 max_concurrency: entry.max_concurrency.max(1),
+                confinement: entry.confinement.clone(),
+                is_told: Arc::default(),
             },
             services: Arc::clone(&self.services),
             config: entry.config.clone(),
