@@ -61,7 +61,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(http.socket, PathBuf::from("/run/capstan/capstan.sock"));
     assert_eq!(store.url, "sqlite:/var/lib/capstan/capstan.db");
     assert!(gearman.is_embedded() && gearman.tls.is_none());
-    assert_eq!(gearman.endpoints(), [Endpoint { host: "127.0.0.1".to_owned(), port: 4730 }]);
+    assert_eq!(gearman.endpoints(), [Endpoint::new("127.0.0.1", 4730)]);
     assert_eq!(gearman.reconnect_sleep, Duration::from_secs(60));
     assert_eq!((worker.function.as_str(), worker.device.as_str()), ("lb-7", "lb-7"));
     assert_eq!(worker.diagnostics_targets, gearman.endpoints());

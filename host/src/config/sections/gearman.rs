@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Endpoint, JobServer};
+use super::{Endpoint, JobServer, endpoint::GEARMAN_PORT};
 use crate::config::{Warning, read::TableReader, secret};
 
 /// `[gearman]`.
@@ -91,7 +91,7 @@ impl Gearman {
             keepintvl: table.optional("keepintvl"),
             reconnect_sleep: table.get("reconnect_sleep_seconds", Duration::from_secs(60)),
             tls: tls_of_client(table),
-            embedded_listen: table.get("embedded_listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 4730))),
+            embedded_listen: embedded_listen(table),
             embedded_tls: embedded_tls.flatten(),
             embedded_admins: table.get("embedded_admins", Vec::new()),
             limits: table.table("limits", EmbeddedLimits::read),
@@ -123,6 +123,18 @@ impl Gearman {
             table.session.warnings.push(Warning { origin, key, text });
         }
     }
+}
+
+/// Clients elsewhere and this machine's `job send` know the job server by its port, so it cannot be left to chance.
+fn embedded_listen(table: &mut TableReader<'_, '_>) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, GEARMAN_PORT));
+    table.checked("embedded_listen", default, |listen: &SocketAddr| match listen.port() {
+        0 => Err((
+            "a port from 1 to 65535, by which workers and clients find the job server".to_owned(),
+            format!("choose one, such as {GEARMAN_PORT}"),
+        )),
+        _ => Ok(()),
+    })
 }
 
 /// libra's three options: all of them or none.
