@@ -14,7 +14,10 @@ use crate::{
 };
 
 const ABOUT: &str = "\
-Every message of epoch 1 as it stands in JSON, read from plugin-api/src by tests/compatibility.
+Every message of epoch 1 as it stands in JSON, read from plugin-api/src by tests/compatibility.";
+const ABOUT_FRAMES: &str = "\
+What carries the messages to a driver in a process of its own (docs/driver-protocol.md), read from the host's source.";
+const POLICY: &str = "\
 Nothing here is ever renamed, removed, retyped or newly required: docs/compatibility.md.
 Growth is written down with CAPSTAN_UPDATE_GOLDEN=1 cargo test -p capstan-plugin-api --test compatibility";
 
@@ -23,7 +26,7 @@ pub const HOST_READS: &str = "host reads";
 pub const BOTH_READ: &str = "both read";
 
 /// Messages that belong to no method: who reads them.
-const FRAME: [(&[&str], &str); 5] = [
+const ENVELOPE: [(&[&str], &str); 5] = [
     (&["call", "Request"], DRIVER_READS),
     (&["call", "Pending"], HOST_READS),
     (&["call", "Health"], HOST_READS),
@@ -33,14 +36,26 @@ const FRAME: [(&[&str], &str); 5] = [
 
 pub fn record(source: &Crate, macro_source: &str) -> Record {
     let mut reads = Reads::default();
-    for (name, by) in FRAME {
+    for (name, by) in ENVELOPE {
         reads.note(name.iter().map(|&part| part.to_owned()).collect(), by);
     }
     let mut entries = interfaces(source, macro_source, &mut reads);
     entries.push(services(source, &mut reads));
     entries.extend(reads.shapes(source));
     entries.extend(words(source));
-    Record { about: ABOUT.lines().map(str::to_owned).collect(), entries }
+    about(ABOUT, entries)
+}
+
+/// The frames; `source` is the one file that defines them.
+pub fn frames(source: &Crate) -> Record {
+    let mut reads = Reads::default();
+    reads.note(vec!["FromHost".to_owned()], DRIVER_READS);
+    reads.note(vec!["FromDriver".to_owned()], HOST_READS);
+    about(ABOUT_FRAMES, reads.shapes(source))
+}
+
+fn about(text: &str, entries: Vec<Entry>) -> Record {
+    Record { about: text.lines().chain(POLICY.lines()).map(str::to_owned).collect(), entries }
 }
 
 /// Who reads which type.

@@ -46,6 +46,8 @@ impl Serde {
                         found.is_left_out = true;
                         text(meta.value()?)?;
                     }
+                    // Of the frames: tells null from nothing.
+                    "deserialize_with" if text(meta.value()?)? == "present" => {}
                     "other" => found.is_other = true,
                     "transparent" => found.is_transparent = true,
                     "deny_unknown_fields" => found.denies_unknown = true,
