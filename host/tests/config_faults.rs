@@ -256,7 +256,11 @@ fn names_for_gearman_and_levels_for_the_log_are_checked() {
         "capstan.toml:2: telemetry.level: found the text \"loud\"",
         "off, error, warn",
     );
-    one("[gearman]\npoll_seconds = 0\n", "capstan.toml:2: gearman.poll_seconds: found the number 0", "above 0");
+    one(
+        "[gearman]\nreconnect_sleep_seconds = 0\n",
+        "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0",
+        "above 0",
+    );
     one("[worker]\nmax_depth = 9999999999999999999\n", "capstan.toml:2: worker.max_depth: ", "whole number from 0 to");
 }
 

@@ -69,7 +69,7 @@ fn every_option_of_the_worker_is_carried_over_or_named() {
     assert_eq!(gearman.endpoints(), [endpoint("10.0.0.1", 4730), endpoint("gearman.example.org", 4731)]);
     assert_eq!((gearman.keepalive, gearman.keepcnt), (true, Some(3)));
     assert_eq!((gearman.keepidle, gearman.keepintvl), (Some(Duration::from_secs(60)), Some(Duration::from_secs(10))));
-    assert_eq!((gearman.poll, gearman.reconnect_sleep), (Duration::from_secs(2), Duration::from_secs(30)));
+    assert_eq!(gearman.reconnect_sleep, Duration::from_secs(30));
     assert!(gearman.tls.as_ref().unwrap().key.ends_with("key.pem"));
     assert_eq!((config.worker.driver.as_str(), config.telemetry.level.as_str()), ("haproxy", "debug"));
     let haproxy = config.known_drivers.get(DriverKind::LoadBalancer, "haproxy").unwrap();
@@ -88,6 +88,7 @@ fn every_option_of_the_worker_is_carried_over_or_named() {
         "etc/worker.ini:3: [DEFAULT] user: carried over as known_drivers.load_balancer.haproxy.config.stats_user; ",
         "etc/worker.ini:4: [DEFAULT] group: carried over",
         "etc/worker.ini:5: [DEFAULT] billing_enable: no counterpart: not part of the worker",
+        "etc/worker.ini:15: [gearman] poll: no counterpart: the job server wakes an idle worker",
         "etc/worker.ini:23: [worker] pid: no counterpart: ",
         "etc/worker.ini:28: [worker:haproxy] statsfile: no counterpart: ",
         "etc/worker.ini:31: [mgm] az: not part of the worker; its later home is the pool section",
@@ -127,7 +128,7 @@ fn an_empty_file_means_libras_defaults() {
 fn what_cannot_be_understood_is_named_and_never_breaks_the_result() {
     let imported = libra_ini(
         Path::new("libra.ini"),
-        "stray\n[gearman]\nservers = nonsense\npoll = soon\nkeepalive = perhaps\nkeepcnt = 1.5\nssl_ca =\nunheard_of = 1\n\
+        "stray\n[gearman]\nservers = nonsense\nreconnect_sleep = soon\nkeepalive = perhaps\nkeepcnt = 1.5\nssl_ca =\nunheard_of = 1\n\
          [worker]\ndriver = Own_\"driver\n[worker:haproxy]\nservice = solaris\nlogfile = /var/log/\"q\".log\n[other]\nx = 1\n",
     );
     let config = loaded(&imported.toml);

@@ -24,8 +24,6 @@ pub struct Gearman {
     pub keepidle: Option<Duration>,
     /// Time between probes.
     pub keepintvl: Option<Duration>,
-    /// How often an idle worker looks whether it shall end.
-    pub poll: Duration,
     /// The longest pause between two attempts to reach a lost job server.
     pub reconnect_sleep: Duration,
     /// TLS towards the job servers, with this node's certificate.
@@ -91,7 +89,6 @@ impl Gearman {
             keepcnt: table.optional("keepcnt"),
             keepidle: table.optional("keepidle"),
             keepintvl: table.optional("keepintvl"),
-            poll: table.get("poll_seconds", Duration::from_secs(1)),
             reconnect_sleep: table.get("reconnect_sleep_seconds", Duration::from_secs(60)),
             tls: tls_of_client(table),
             embedded_listen: embedded_listen(table),
@@ -99,6 +96,7 @@ impl Gearman {
             embedded_admins: table.get("embedded_admins", Vec::new()),
             limits: table.table("limits", EmbeddedLimits::read),
         };
+        gearman.warn_of_idle_keys(table);
         let (listen, key) = (gearman.embedded_listen, table.key("embedded_listen"));
         if gearman.is_embedded() && !listen.ip().is_loopback() && !has_tls {
             table.session.fault_at(
@@ -109,6 +107,21 @@ impl Gearman {
             );
         }
         gearman
+    }
+
+    /// The details of keepalive do nothing while it is off, which is easily overlooked.
+    fn warn_of_idle_keys(&self, table: &mut TableReader<'_, '_>) {
+        let given = [
+            ("keepcnt", self.keepcnt.is_some()),
+            ("keepidle", self.keepidle.is_some()),
+            ("keepintvl", self.keepintvl.is_some()),
+        ];
+        for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given && !self.keepalive) {
+            let key = table.key(name);
+            let origin = table.session.origin(&key);
+            let text = "has no effect without gearman.keepalive = true".to_owned();
+            table.session.warnings.push(Warning { origin, key, text });
+        }
     }
 }
 

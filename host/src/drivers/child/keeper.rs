@@ -22,8 +22,8 @@ use rustix::{
 /// How long the keeper tries to end what is left; only what the kernel cannot kill takes longer than a moment.
 const CLEARING: Duration = Duration::from_secs(5);
 
-/// Splits the process, which must have one thread. The keeper never returns; the other one returns with `confine` done in it.
-pub(super) fn split(lifeline: OwnedFd, prepare: impl FnOnce()) -> io::Result<()> {
+/// Splits the process, which must have one thread. The keeper never returns.
+pub(super) fn split(lifeline: OwnedFd) -> io::Result<()> {
     // A crash leaves no image behind that may hold secrets.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none)?;
@@ -40,7 +40,6 @@ pub(super) fn split(lifeline: OwnedFd, prepare: impl FnOnce()) -> io::Result<()>
             }
             // A group of its own, which the keeper can end at one stroke and is not part of.
             rustix::process::setpgid(None, None)?;
-            prepare();
             Ok(())
         }
         child => match Pid::from_raw(child) {
