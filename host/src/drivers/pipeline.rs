@@ -107,6 +107,9 @@ pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifes
     }
 }
 
+/// What a driver says of itself, the hash of its file, and what runs its calls.
+type Loaded = (Arc<Manifest>, String, Box<dyn Executor>);
+
 /// What the stages share.
 struct Loading<'a> {
     settings: &'a Settings,
@@ -136,7 +139,7 @@ impl Loading<'_> {
         Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
     }
 
-    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let checked = file::open(path, settings.trust_own_files)?;
         let (facts, manifest) = manifest::read(&checked.bytes)?;
@@ -176,12 +179,7 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(
-        &self,
-        path: &Path,
-        command: &[String],
-        judge: Judge,
-    ) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -4,6 +4,7 @@
 //! is found. It ends everything when the driver has ended, and when the lifeline closes: the daemon lets go of it, or is
 //! gone. Then it ends in the way in which the driver did, so that the daemon sees code or signal as if it had none.
 #![allow(unsafe_code)]
+#![allow(clippy::exit, reason = "the keeper's whole work is to end as the driver did; nothing of it is to be run down")]
 
 use std::{
     io,
