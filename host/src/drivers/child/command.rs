@@ -33,6 +33,8 @@ pub(super) fn become_it(
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(|error| refuse(error.to_string()))?;
+    // Out of the way of the descriptor that the frames are to have.
+    file = File::from(rustix::io::fcntl_dupfd_cloexec(&file, 64)?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     if manifest::sha256(&bytes) != sha256 {
