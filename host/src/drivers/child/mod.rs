@@ -71,7 +71,7 @@ fn run(specification: &str) -> io::Result<()> {
         .map_err(|_| io::Error::other("this is no command for people: the daemon starts it for an isolated driver"))?;
     let Streams { frames, lifeline } = Streams::take()?;
     // From here on there are two of us; the keeper does not come back.
-    keeper::split(lifeline, || ())?;
+    let frames = keeper::split(lifeline, frames, || ())?;
     match specification.program {
         Program::Library { path, sha256 } => {
             library(UnixStream::from(frames), &path, &sha256, specification.max_concurrency)

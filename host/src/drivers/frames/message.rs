@@ -6,11 +6,23 @@
 use std::borrow::Cow;
 
 use capstan_plugin_api::abi;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
 /// The version of the protocol that this host speaks.
 pub const PROTOCOL: u32 = 1;
+
+/// Reads a frame as what one side sends.
+///
+/// # Errors
+/// It is no JSON object, or a member that is known is not what it should be.
+pub fn read_message<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> serde_json::Result<T> {
+    // A list of a struct's members would read as the struct.
+    match frame.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => serde_json::from_slice(frame),
+        _ => Err(Error::custom("it is no JSON object")),
+    }
+}
 
 /// What the daemon sends.
 #[derive(Default, Serialize, Deserialize)]
@@ -220,6 +232,14 @@ mod tests {
         assert!(reply.error.is_none());
         let read: FromDriver<'_> = serde_json::from_str(r#"{"telepathy":{}}"#).unwrap();
         assert!(read.reply.is_none() && read.ask.is_none() && read.log.is_none() && read.hello.is_none());
+    }
+
+    #[test]
+    fn only_an_object_is_a_message() {
+        for text in ["[]", "[{\"id\":7,\"result\":null}]", "null", "7", "", " ", "no json"] {
+            assert!(read_message::<FromDriver<'_>>(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(read_message::<FromDriver<'_>>(b" \n{}").is_ok());
     }
 
     #[test]

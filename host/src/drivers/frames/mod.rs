@@ -9,6 +9,7 @@ mod write;
 
 pub(super) use message::{
     Answer, Ask, Call, CallId, Ending, Failed, FromDriver, FromHost, Hello, Level, Log, Open, PROTOCOL, Reply,
+    read_message,
 };
 pub(super) use read::FrameReader;
 pub(super) use write::frame;

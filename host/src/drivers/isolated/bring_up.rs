@@ -20,13 +20,13 @@ use super::{
     asks::{Asks, Question},
     end::End,
     launch::{Launch, Started},
-    link::Link,
+    link::{Link, write_log},
 };
 use crate::drivers::{
     boundary::Answered,
     error::{Failure, Stage, one_line},
     executor::{Answer, interpret},
-    frames::{CallId, Failed, FrameReader, FromDriver, FromHost, Hello, Open, PROTOCOL, frame},
+    frames::{CallId, Failed, FrameReader, FromDriver, FromHost, Hello, Open, PROTOCOL, frame, read_message},
     gate::Pass,
     host_services::HostServices,
     in_process::read_health,
@@ -234,11 +234,17 @@ async fn greet(plan: &Plan, socket: &UnixStream, reader: &mut FrameReader) -> Re
         let fault =
             |fault: String| Greeting::Refused(refuse(Stage::Load, format!("a hello that cannot be read ({fault})")));
         if let Some(bytes) = reader.next().map_err(|error| fault(error.to_string()))? {
-            let message: FromDriver<'_> = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+            let message: FromDriver<'_> = read_message(bytes).map_err(|error| fault(error.to_string()))?;
             match message {
                 FromDriver { hello: Some(hello), .. } => return check(plan, &hello).map_err(Greeting::Refused),
                 FromDriver { failed: Some(failed), .. } => return Err(Greeting::Refused(told(&failed))),
-                FromDriver { log: Some(_), .. } => continue,
+                FromDriver { reply: None, ask: None, log, .. } => {
+                    // A kind that we do not know, or a line for the log.
+                    if let Some(log) = &log {
+                        write_log(&plan.services, log);
+                    }
+                    continue;
+                }
                 _ => return Err(fault("another message came first".to_owned())),
             }
         }
