@@ -36,6 +36,7 @@ pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -
     let mut settings = Settings::new(absolute(&config.daemon.state_dir), absolute(&driver_directory(&config.drivers)));
     settings.trust_own_files = config.drivers.trust_own_files;
     settings.call_timeout = config.drivers.call_timeout;
+    settings.health_interval = config.drivers.health_interval;
     for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
         settings.drivers.push(entry(driver));
     }

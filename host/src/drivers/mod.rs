@@ -24,6 +24,7 @@ mod kind;
 mod libc_version;
 mod loader;
 mod manifest;
+mod monitor;
 mod pipeline;
 mod pool;
 mod probe;

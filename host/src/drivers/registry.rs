@@ -19,6 +19,7 @@ use super::{
     figures::Figures,
     file,
     handle::{Driver, Phase},
+    monitor,
     pipeline::{self, Generation},
 };
 
@@ -50,6 +51,8 @@ pub enum DriverState {
     Ready,
     /// Takes no more calls and finishes those that are out.
     Draining,
+    /// Takes calls, but says that it cannot do its work.
+    Unhealthy,
     /// Its process ended; another one is on its way.
     Restarting,
     /// Its processes ended too often; it is left alone for a while, or until it is restarted by hand.
@@ -62,10 +65,11 @@ pub enum DriverState {
 
 impl DriverState {
     /// All states.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Declared,
         Self::Loading,
         Self::Ready,
+        Self::Unhealthy,
         Self::Restarting,
         Self::CircuitOpen,
         Self::Draining,
@@ -80,6 +84,7 @@ impl DriverState {
             Self::Loading => "loading",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
             Self::Restarting => "restarting",
             Self::CircuitOpen => "circuit_open",
             Self::Quarantined => "quarantined",
@@ -203,10 +208,19 @@ impl Registry {
             figures: Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone())),
             generation: arc_swap::ArcSwapOption::empty(),
             phase: arc_swap::ArcSwap::from_pointee(Phase::Declared),
+            unwell: arc_swap::ArcSwap::from_pointee(None),
         };
         let drivers =
             settings.drivers.iter().map(|entry| ((entry.kind, entry.name.clone()), Arc::new(driver(entry)))).collect();
-        Self { inner: Arc::new(Inner { drivers, settings, runtime: Handle::current() }) }
+        Self { inner: Arc::new(Inner { drivers, settings, runtime: Handle::current() }) }.watched()
+    }
+
+    fn watched(self) -> Self {
+        let Inner { drivers, settings, runtime } = &*self.inner;
+        for driver in drivers.values() {
+            monitor::watch(driver, settings.health_interval, settings.health_timeout, runtime);
+        }
+        self
     }
 
     fn load_all(&self) {
@@ -325,10 +339,12 @@ impl Registry {
         let generation: Option<&Arc<Generation>> = generation.as_ref();
         let condition = generation.map(|generation| generation.executor.condition()).unwrap_or_default();
         let phase = driver.phase.load();
+        let unwell = driver.unwell.load();
         let state = match &**phase {
             Phase::Declared => DriverState::Declared,
             Phase::Loading => DriverState::Loading,
             Phase::Loaded => match &condition.standing {
+                Standing::Serving if unwell.is_some() => DriverState::Unhealthy,
                 Standing::Serving => DriverState::Ready,
                 Standing::Restarting(_) => DriverState::Restarting,
                 Standing::CircuitOpen(_) => DriverState::CircuitOpen,
@@ -341,7 +357,7 @@ impl Registry {
         let last_error = match &**phase {
             Phase::Failed(error) => Some(error.to_string()),
             _ => match condition.standing {
-                Standing::Serving => last_call_error,
+                Standing::Serving => Option::clone(&unwell).or(last_call_error),
                 Standing::Restarting(why) | Standing::CircuitOpen(why) | Standing::Quarantined(why) => Some(why),
             },
         };

@@ -107,6 +107,8 @@ pub struct Settings {
     pub open_timeout: Duration,
     /// How long a driver may take for `health`.
     pub health_timeout: Duration,
+    /// How often a driver is asked for its health; zero never.
+    pub health_interval: Duration,
     /// How long the throw-away child may take.
     pub probe_timeout: Duration,
     /// Time between `cancel` and giving a thread up for lost.
@@ -124,7 +126,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the defaults: calls and `open` 30 s, health 5 s, probe 10 s, grace 1 s, 4 lost threads.
+    /// Settings with the defaults: calls and `open` 30 s, health 5 s each 30 s, probe 10 s, grace 1 s, 4 lost threads.
     pub fn new(state_dir: impl Into<PathBuf>, driver_directory: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -134,6 +136,7 @@ impl Settings {
             call_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
+            health_interval: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(1),
             max_lost: 4,

@@ -266,7 +266,7 @@ fn check(plan: &Plan, hello: &Hello<'_>) -> Result<Arc<Manifest>, Failure> {
     if hello.protocol == 0 {
         return Err(refuse(Stage::Load, "a hello of protocol 0"));
     }
-    let unreadable = |what: String| {
+    let refused = |what: String| {
         Failure::new(
             Stage::Manifest,
             what,
@@ -274,21 +274,26 @@ fn check(plan: &Plan, hello: &Hello<'_>) -> Result<Arc<Manifest>, Failure> {
             "ask the driver's vendor",
         )
     };
-    let text = hello.manifest.ok_or_else(|| unreadable("a hello without a manifest".to_owned()))?;
-    let manifest: Manifest = serde_json::from_str(text.get())
-        .map_err(|error| unreadable(one_line(&format!("a manifest that cannot be read ({error})"))))?;
-    match &plan.expected {
-        Expected::Same(expected) if **expected == manifest => {}
-        Expected::Same(_) => {
-            return Err(Failure::new(
+    let read = match hello.manifest {
+        None => Err(refused("a hello without a manifest".to_owned())),
+        Some(text) => serde_json::from_str::<Manifest>(text.get())
+            .map_err(|error| refused(one_line(&format!("a manifest that cannot be read ({error})")))),
+    };
+    let manifest = match (&plan.expected, read) {
+        (Expected::Same(expected), read) => read.ok().filter(|manifest| manifest == &**expected).ok_or_else(|| {
+            Failure::new(
                 Stage::Load,
                 "another manifest in its hello than the one that was looked at before",
                 "the same manifest each time",
                 "ask the driver's vendor: the manifest lies",
-            ));
+            )
+        })?,
+        (Expected::Judged(judge), read) => {
+            let manifest = read?;
+            judge(&manifest)?;
+            manifest
         }
-        Expected::Judged(judge) => judge(&manifest)?,
-    }
+    };
     Ok(Arc::new(manifest))
 }
 
