@@ -43,6 +43,9 @@ pub(super) fn become_it(
     if bytes.starts_with(b"#!") {
         // The interpreter opens the script by its descriptor too (execve(2), "Interpreter scripts").
         rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
+    } else if !bytes.starts_with(b"\x7fELF") {
+        // `exec` would hand it to a shell.
+        return Err(refuse("it is neither a program nor a script that begins with #!".to_owned()));
     }
     drop(bytes);
     let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
