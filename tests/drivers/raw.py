@@ -119,7 +119,11 @@ ACTS = {
     "no_error": lambda number: say(message("reply", id=number, error="broken")),
     "error": lambda number: say(message("reply", id=number, error={"code": "tape_full", "message": "as told", "retry": "moon"})),
     # What means nothing, and bytes as they may come.
-    "unknown": lambda number: say(message("telepathy", x=[]), frame(b"{}"), message("reply", id=number, result=1, later=[])),
+    "unknown": lambda number: say(
+        message("telepathy", x=[]),
+        frame(b"{}"),
+        message("reply", id=number, result={"load_balancers": [], "later": 1}, later=[]),
+    ),
     "byte_by_byte": lambda number: [say(bytes([byte])) for byte in good(number)],
     "large": lambda number: say(message("reply", id=number, result="x" * (16 << 20))),
     # Ends.

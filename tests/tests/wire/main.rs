@@ -2,124 +2,23 @@
 //! that the next call works, and that no process is left. `drivers/raw.py` misbehaves, through entries with `command`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-    sync::{LazyLock, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+mod hosted;
+mod python;
 
-use capstan::drivers::{
-    CallOptions, DriverEntry, DriverHandle, DriverInfo, DriverProgram, DriverState, Isolation, Kind, Registry,
-    Settings, Stage,
-};
-use capstan_plugin_api::{DriverError, ErrorCode, Retry};
-use capstan_tests::{paths, process};
+use std::time::{Duration, Instant};
+
+use capstan::drivers::{CallOptions, DriverState, Settings, Stage};
+use capstan_plugin_api::{ErrorCode, Retry};
 use serde_json::{Value, json};
-use tempfile::TempDir;
+
+use hosted::{GRACE, Hosted, LONG};
 
 /// Deadline of a call that will not be answered.
 const SOON: Duration = Duration::from_millis(400);
-/// Deadline of a call that will be.
-const LONG: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_millis(300);
 
-/// Everything that was logged, by any test: the drivers have different names.
-static LOG: LazyLock<Mutex<Vec<u8>>> = LazyLock::new(|| {
-    tracing_subscriber::fmt().json().with_writer(|| Log).init();
-    Mutex::default()
-});
-
-struct Log;
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A registry with one driver, `raw.py` with these steps.
-struct Raw {
-    registry: Registry,
-    name: String,
-    folder: TempDir,
-}
-
-impl Raw {
-    async fn open(name: &str, steps: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
-        LazyLock::force(&LOG);
-        let folder = tempfile::Builder::new().prefix("wire-").tempdir_in(paths::build()).unwrap();
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers/raw.py");
-        let copy = folder.path().join("raw.py");
-        fs::copy(program, &copy).unwrap();
-        // The last argument makes its processes known by their command line.
-        let token = folder.path().to_str().unwrap();
-        let command =
-            [copy.to_str().unwrap()].iter().chain(steps).chain(&[token]).map(|&word| word.to_owned()).collect();
-        let mut entry = DriverEntry::new(Kind::LoadBalancer, name, &copy);
-        entry.program = DriverProgram::Command(command);
-        entry.isolation = Isolation::Process;
-        let mut settings = Settings::new(folder.path().join("state"), folder.path());
-        settings.trust_own_files = true;
-        settings.probe_executable = paths::capstan();
-        settings.cancel_grace = GRACE;
-        settings.drivers = vec![entry];
-        change(&mut settings);
-        let registry = Registry::open(settings).await.unwrap();
-        Self { registry, name: name.to_owned(), folder }
-    }
-
-    fn handle(&self) -> DriverHandle {
-        let handle = self.registry.handle(Kind::LoadBalancer, &self.name);
-        handle.unwrap_or_else(|error| panic!("{}: {error}", self.name))
-    }
-
-    /// What `driver list` shows of it.
-    fn info(&self) -> DriverInfo {
-        self.registry.info(Kind::LoadBalancer, &self.name).unwrap()
-    }
-
-    async fn call(&self, method: &str, deadline: Duration) -> Result<Value, DriverError> {
-        let options = CallOptions { deadline: Some(deadline), ..CallOptions::default() };
-        self.handle().call(method, &json!({ "device": "d" }), options).await
-    }
-
-    /// Its lines of the log, each with level and fields.
-    fn log(&self) -> Vec<Value> {
-        let driver = format!("load_balancer.{}", self.name);
-        let log = LOG.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let lines = log.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        lines.filter(|line| line["fields"]["driver"] == *driver || line.to_string().contains(&driver)).collect()
-    }
-
-    /// A message of the log that contains this.
-    fn logged(&self, text: &str) -> bool {
-        self.log().iter().any(|line| line["fields"]["message"].as_str().is_some_and(|message| message.contains(text)))
-    }
-
-    fn assert_no_process_is_left(&self) {
-        let left = process::with_command_line(self.folder.path().to_str().unwrap());
-        assert!(left.is_empty(), "{}: {left:?} are left", self.name);
-    }
-
-    async fn until(&self, what: &str, done: impl Fn(&DriverInfo) -> bool) {
-        let end = Instant::now() + LONG;
-        while !done(&self.info()) {
-            assert!(Instant::now() < end, "{}: {what} in vain: {:?}", self.name, self.info());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Closes it, which leaves nothing behind.
-    async fn close(self) {
-        self.registry.close(Duration::from_secs(5)).await;
-        self.assert_no_process_is_left();
-    }
+/// `raw.py` with these steps.
+async fn misbehave(name: &str, steps: &[&str], change: impl FnOnce(&mut Settings)) -> Hosted {
+    Hosted::open(name, &["tests/drivers/raw.py"], steps, change).await
 }
 
 /// What `suspend` does, and what comes of it.
@@ -163,7 +62,7 @@ fn well(act: &'static str) -> Case {
 impl Case {
     async fn check(&self) {
         let name = self.act.replace('_', "-");
-        let raw = Raw::open(&name, &[&format!("suspend={}", self.act)], |_| ()).await;
+        let raw = misbehave(&name, &[&format!("suspend={}", self.act)], |_| ()).await;
         let pid = raw.info().pid;
         let begun = Instant::now();
         let outcome = raw.call("suspend", self.deadline).await;
@@ -199,7 +98,7 @@ impl Case {
         raw.close().await;
     }
 
-    async fn check_restart(&self, raw: &Raw, name: &str, end: &str) {
+    async fn check_restart(&self, raw: &Hosted, name: &str, end: &str) {
         raw.until("a restart", |info| info.restarts == 1 && info.state == DriverState::Ready).await;
         let info = raw.info();
         assert_eq!(info.ends, [(end.to_owned(), 1)].into(), "{name}");
@@ -210,7 +109,7 @@ impl Case {
         // What the caller was told is what the log says.
         let told = self.told.strip_prefix("suspend: no answer").map_or(self.told, |_| "suspend did not come back");
         assert!(message.starts_with("the driver ended: ") && message.contains(told), "{name}: {message}");
-        assert!(raw.logged("the driver was started again"), "{name}");
+        assert!(raw.logged("the driver was started again") == 1, "{name}");
     }
 }
 
@@ -279,7 +178,7 @@ async fn what_means_nothing_is_skipped_and_bytes_may_come_as_they_like() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_reply_is_dropped_and_told_once() {
-    let raw = Raw::open("twice", &["suspend=twice"], |_| ()).await;
+    let raw = misbehave("twice", &["suspend=twice"], |_| ()).await;
     for _ in 0..3 {
         raw.call("suspend", LONG).await.unwrap();
         raw.call("enable", LONG).await.unwrap();
@@ -291,7 +190,7 @@ async fn a_second_reply_is_dropped_and_told_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_within_the_grace_counts_and_one_that_nobody_waits_for_does_not_harm() {
-    let raw = Raw::open("late", &["suspend=late"], |settings| settings.cancel_grace = LONG).await;
+    let raw = misbehave("late", &["suspend=late"], |settings| settings.cancel_grace = LONG).await;
     let begun = Instant::now();
     raw.call("suspend", Duration::from_millis(100)).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
@@ -307,7 +206,7 @@ async fn a_reply_within_the_grace_counts_and_one_that_nobody_waits_for_does_not_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_caller_goes_away_is_cancelled() {
-    let raw = Raw::open("gone", &["suspend=until_cancelled"], |_| ()).await;
+    let raw = misbehave("gone", &["suspend=until_cancelled"], |_| ()).await;
     let gone = tokio::time::timeout(Duration::from_millis(100), raw.call("suspend", LONG)).await;
     assert!(gone.is_err());
     raw.until("the cancelled call", |info| info.in_flight == 0).await;
@@ -317,7 +216,7 @@ async fn a_call_whose_caller_goes_away_is_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_something_anew_is_not_to_be_repeated() {
-    let raw = Raw::open("anew", &["create_node=exit_0"], |_| ()).await;
+    let raw = misbehave("anew", &["create_node=exit_0"], |_| ()).await;
     let error = raw.call("create_node", LONG).await.unwrap_err();
     assert_eq!((error.code.clone(), error.retry), (ErrorCode::UNAVAILABLE, Retry::Never), "{error:?}");
     assert!(error.operator_message.ends_with("what it did is not known, so look before you repeat it"), "{error}");
@@ -327,7 +226,7 @@ async fn what_makes_something_anew_is_not_to_be_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_are_cut_and_counted() {
-    let raw = Raw::open("floods", &["suspend=asks", "delete=logs", "apply=prints", "observe=long_line"], |_| ()).await;
+    let raw = misbehave("floods", &["suspend=asks", "delete=logs", "apply=prints", "observe=long_line"], |_| ()).await;
     let answers = raw.call("suspend", LONG).await.unwrap();
     let count = |code: &str| answers[code].as_u64().unwrap_or(0);
     assert_eq!(count("ok") + count("unavailable"), 2000, "each question is answered: {answers}");
@@ -357,7 +256,7 @@ async fn floods_are_cut_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_not_read_cost_the_driver_alone() {
-    let raw = Raw::open("unread", &["suspend=unread_asks"], |_| ()).await;
+    let raw = misbehave("unread", &["suspend=unread_asks"], |_| ()).await;
     raw.call("suspend", LONG).await.unwrap();
     let stuck = raw.call("enable", SOON).await.unwrap_err();
     assert_eq!(stuck.code, ErrorCode::TIMEOUT);
@@ -368,13 +267,13 @@ async fn answers_that_are_not_read_cost_the_driver_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_that_does_not_return_is_ended() {
-    let raw = Raw::open("close", &["close=never"], |_| ()).await;
+    let raw = misbehave("close", &["close=never"], |_| ()).await;
     let begun = Instant::now();
     raw.registry.close(SOON).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(raw.logged("`close` did not return in time, so the process was killed"), "{:#?}", raw.log());
+    assert_eq!(raw.logged("`close` did not return in time, so the process was killed"), 1, "{:#?}", raw.log());
     raw.assert_no_process_is_left();
-    let out = Raw::open("out", &["suspend=never"], |_| ()).await;
+    let out = misbehave("out", &["suspend=never"], |_| ()).await;
     let handle = out.handle();
     let call = tokio::spawn(async move {
         let options = CallOptions { deadline: Some(LONG), ..CallOptions::default() };
@@ -382,7 +281,7 @@ async fn a_close_that_does_not_return_is_ended() {
     });
     out.until("a call that is out", |info| info.in_flight == 1).await;
     out.registry.close(SOON).await;
-    assert!(out.logged("1 calls were still out, so the process was killed"), "{:#?}", out.log());
+    assert_eq!(out.logged("1 calls were still out, so the process was killed"), 1, "{:#?}", out.log());
     assert_eq!(call.await.unwrap().unwrap_err().code, ErrorCode::UNAVAILABLE);
     out.assert_no_process_is_left();
 }
@@ -414,17 +313,17 @@ async fn what_does_not_greet_open_or_live_is_not_loaded() {
         ("health=error", Stage::Health, "tape_full: as told"),
         ("health=crash", Stage::Health, "it crashed (SIGSEGV)"),
     ] {
-        let raw = Raw::open(&step.replace(['=', '_'], "-"), &[step], soon).await;
+        let raw = misbehave(&step.replace(['=', '_'], "-"), &[step], soon).await;
         let [failure] = raw.registry.failures().try_into().unwrap_or_else(|other| panic!("{step}: {other:?}"));
         assert!(failure.stage == stage && failure.found.contains(found), "{step}: {failure}");
-        assert!(!failure.to_string().contains('\n') && raw.logged(&failure.to_string()), "{step}: {failure}");
+        assert!(!failure.to_string().contains('\n') && raw.logged(&failure.to_string()) == 1, "{step}: {failure}");
         assert_eq!(raw.info().state, DriverState::Failed, "{step}");
         raw.assert_no_process_is_left();
         raw.close().await;
     }
     let soon = |settings: &mut Settings| settings.probe_timeout = SOON;
     for step in ["hello=never", "hello=half"] {
-        let raw = Raw::open(&step.replace('=', "-"), &[step], soon).await;
+        let raw = misbehave(&step.replace('=', "-"), &[step], soon).await;
         assert_eq!(&*raw.registry.failures()[0].found, "no hello within 0.4 s", "{step}");
         raw.close().await;
     }
@@ -433,16 +332,16 @@ async fn what_does_not_greet_open_or_live_is_not_loaded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hello_may_say_more_than_is_known() {
     for step in ["hello=unknown", "hello=log_first", "hello=twice"] {
-        let raw = Raw::open(&step.replace(['=', '_'], "-"), &[step], |_| ()).await;
+        let raw = misbehave(&step.replace(['=', '_'], "-"), &[step], |_| ()).await;
         raw.call("suspend", LONG).await.unwrap();
-        assert_eq!(raw.logged("before the hello"), step == "hello=log_first", "{step}");
+        assert_eq!(raw.logged("before the hello") == 1, step == "hello=log_first", "{step}");
         raw.close().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_is_another_one_each_time_stays_down_and_says_so() {
-    let raw = Raw::open("another", &["hello=another", "suspend=exit_0"], |_| ()).await;
+    let raw = misbehave("another", &["hello=another", "suspend=exit_0"], |_| ()).await;
     raw.call("suspend", LONG).await.unwrap_err();
     raw.until("two starts in vain", |info| info.ends.get("not_started").is_some_and(|count| *count >= 2)).await;
     let info = raw.info();
@@ -461,7 +360,7 @@ async fn ten_ends_in_a_row_open_the_circuit() {
     if std::env::var_os("CAPSTAN_LONG").is_none() {
         return;
     }
-    let raw = Raw::open("circuit", &["hello=another", "suspend=exit_0"], |_| ()).await;
+    let raw = misbehave("circuit", &["hello=another", "suspend=exit_0"], |_| ()).await;
     raw.call("suspend", LONG).await.unwrap_err();
     let end = Instant::now() + Duration::from_secs(180);
     while raw.info().state != DriverState::CircuitOpen {
@@ -472,6 +371,11 @@ async fn ten_ends_in_a_row_open_the_circuit() {
     assert_eq!(info.ends.values().sum::<u64>(), 10, "{info:?}");
     let error = raw.call("enable", LONG).await.unwrap_err();
     assert!(matches!(error.retry, Retry::After(wait) if wait > Duration::from_secs(200)), "{error:?}");
-    assert!(raw.logged("the driver ended 10 times in a row and is tried again in 300 s only"), "{:#?}", raw.log());
+    assert_eq!(
+        raw.logged("the driver ended 10 times in a row and is tried again in 300 s only"),
+        1,
+        "{:#?}",
+        raw.log()
+    );
     raw.close().await;
 }
