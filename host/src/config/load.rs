@@ -9,6 +9,7 @@ use std::{
 use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
     read::{self, Session, Table},
+    schemas,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -105,8 +106,8 @@ impl<'a> Loader<'a> {
         read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
         let config = session.table(tree, "", Origin::Default, Config::read);
         checks::across(&config, &mut session);
-        if let Some(schemas) = self.schemas {
-            checks::schemas(&config, schemas, &mut session);
+        if let Some(drivers) = self.schemas {
+            schemas::check(&config, drivers, &mut session);
         }
         let Session { faults, warnings, effective, secrets, .. } = session;
         if faults.is_empty() {

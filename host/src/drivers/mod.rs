@@ -32,14 +32,16 @@ mod process_table;
 mod program_launch;
 mod programs;
 mod registry;
+mod schema_words;
 mod settings;
 mod store;
 mod task;
 
 pub use crate::config::{Channel, DriverProgram, Isolation};
 pub use child::driver_main;
-pub use configuration::{SchemaFinding, schema_faults};
+pub use configuration::schema_faults;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
+pub(crate) use error::cut;
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
 pub use host_services::Notification;

@@ -192,6 +192,7 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
+        on_log: settings.on_log.clone(),
         kept: Kept::default(),
         ending: AtomicBool::new(false),
     }

@@ -28,6 +28,9 @@ pub enum Command {
         /// JSON configuration to open a file with
         #[arg(long, value_name = "JSON", default_value = "{}")]
         driver_config: String,
+        /// Admit files of this user beside root's, as a daemon with drivers.trust_own_files = true does
+        #[arg(long)]
+        trust_own_files: bool,
     },
 }
 
@@ -35,6 +38,9 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => info::info(place, &driver),
-        Command::Check { driver, driver_config } => runtime()?.block_on(check::check(place, &driver, &driver_config)),
+        Command::Check { driver, driver_config, trust_own_files } => {
+            let trust = check::Trust::of(place, trust_own_files)?;
+            runtime()?.block_on(check::check(place, &driver, &driver_config, &trust))
+        }
     }
 }
