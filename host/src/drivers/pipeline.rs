@@ -150,7 +150,6 @@ impl Loading<'_> {
         };
         let (kind, config) = (entry.kind, entry.config.clone());
         let judge = move |manifest: &Manifest| {
-            manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
             configuration::check(manifest, &config)
         };

@@ -212,7 +212,7 @@ impl Link {
     }
 
     fn take_all(self: &Arc<Self>, reader: &mut FrameReader) -> Result<(), String> {
-        while let Some(frame) = reader.next().map_err(|fault| fault.to_string())? {
+        while let Some(frame) = reader.next_frame().map_err(|fault| fault.to_string())? {
             let message = read_message(frame).map_err(|error| format!("a frame that cannot be read ({error})"))?;
             self.take(message)?;
         }
