@@ -556,17 +556,29 @@ fn driver_info_runs_no_line_of_the_driver() {
 }
 
 #[test]
-fn the_driver_in_c_serves() {
-    let site = Site::new(Setup {
-        more: "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nconfig = { delay_ms = 1 }",
-        ..Setup::default()
-    });
-    c_driver(&site.path().join("c.so"), "");
-    let daemon = site.start_with(&["worker", "--driver", "c"]);
-    let reply = site.pass(&update(80, &[("1", 81)]));
-    assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
-    for name in ["SUSPEND", "ENABLE", "DELETE"] {
-        site.pass(&action(name));
+fn the_driver_in_c_serves_in_both_isolations_and_keeps_its_state() {
+    for isolation in ["process", "in-process"] {
+        let entry = format!(
+            "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nisolation = \"{isolation}\"\nconfig = {{ delay_ms = 1 }}"
+        );
+        let site = Site::new(Setup { more: &entry, ..Setup::default() });
+        c_driver(&site.path().join("c.so"), "");
+        let listed = || http::get(site.http_port, "/drivers/v1/load_balancer/c", "").unwrap().json();
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        site.fail(&action("SUSPEND"), "there is no such device");
+        let reply = site.pass(&update(80, &[("1", 81)]));
+        assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
+        site.pass(&action("SUSPEND"));
+        assert_eq!(listed()["isolation"], isolation);
+        assert_eq!(listed()["pid"].is_u64(), isolation == "process");
+        daemon.stop();
+        // The generations go on from what was kept: an older one would be a conflict.
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        for name in ["ENABLE", "DELETE"] {
+            site.pass(&action(name));
+        }
+        assert_eq!(listed()["errors"], json!({}));
+        assert!(site.log().contains("applied"), "{}", site.log());
+        daemon.stop();
     }
-    daemon.stop();
 }

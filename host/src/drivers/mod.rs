@@ -15,7 +15,7 @@ mod error;
 mod executor;
 mod figures;
 mod file;
-mod frames;
+pub mod frames;
 mod gate;
 mod handle;
 mod host_services;

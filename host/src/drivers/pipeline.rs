@@ -183,7 +183,10 @@ impl Loading<'_> {
         let Self { settings, entry, .. } = self;
         // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let checked = file::open(&path, settings.trust_own_files)?;
+        let checked = file::open(&path, settings.trust_own_files).map_err(|failure| match failure.stage {
+            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
+            _ => failure,
+        })?;
         let sha256 = manifest::sha256(&checked.bytes);
         checksum(entry.sha256.as_deref(), &sha256)?;
         let program = Program::Command {

@@ -5,6 +5,7 @@ mod check;
 mod info;
 mod list;
 mod named;
+mod new;
 mod scratch;
 
 use clap::Subcommand;
@@ -27,6 +28,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Open an instance of a driver's own and call one method of it
     Call(call::Arguments),
+    /// Make a project for a new driver, which builds and passes `driver check` as it is
+    New(new::Arguments),
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
@@ -37,6 +40,7 @@ pub fn run(place: &Place, command: Command) -> Outcome {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(check::check(place, &arguments, &trust))
         }
+        Command::New(arguments) => new::new(&arguments),
         Command::Call(arguments) => {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(call::call(place, &arguments, &trust))

@@ -82,7 +82,9 @@ fn check_name(name: &str) -> Outcome {
     if is_name {
         return Ok(());
     }
-    Err(Failure::Usage(format!("the name {name:?} is not of a-z, 0-9, _ and -, a letter first, at most 64 bytes; choose another")))
+    Err(Failure::Usage(format!(
+        "the name {name:?} is not of a-z, 0-9, _ and -, a letter first, at most 64 bytes; choose another"
+    )))
 }
 
 /// Where `capstan-plugin-api` lies on this machine.
@@ -108,7 +110,11 @@ fn find_plugin_api(given: Option<&Path>) -> Result<PathBuf, Failure> {
 fn write(folder: &Path, project: &Project) -> Outcome {
     let failed = |path: &Path, error: io::Error| Failure::Failed(format!("{} cannot be made: {error}", path.display()));
     if let Err(error) = fs::create_dir(folder) {
-        let why = if error.kind() == io::ErrorKind::AlreadyExists { "it is there already; choose another name or folder".to_owned() } else { error.to_string() };
+        let why = if error.kind() == io::ErrorKind::AlreadyExists {
+            "it is there already; choose another name or folder".to_owned()
+        } else {
+            error.to_string()
+        };
         return Err(Failure::Usage(format!("{}: {why}", folder.display())));
     }
     for file in &project.files {
