@@ -1,9 +1,12 @@
 //! `capstan driver`: one file for each command.
 
+mod call;
 mod check;
 mod info;
 mod list;
 mod named;
+mod new;
+mod scratch;
 
 use clap::Subcommand;
 
@@ -21,26 +24,26 @@ pub enum Command {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
     },
-    /// Take a driver through the load pipeline up to its first health check, in this process, and report each stage
-    Check {
-        /// A name of known_drivers (NAME or KIND.NAME), or a file
-        driver: String,
-        /// JSON configuration to open a file with
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        driver_config: String,
-        /// Admit files of this user beside root's, as a daemon with drivers.trust_own_files = true does
-        #[arg(long)]
-        trust_own_files: bool,
-    },
+    /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
+    Check(check::Arguments),
+    /// Open an instance of a driver's own and call one method of it
+    Call(call::Arguments),
+    /// Make a project for a new driver, which builds and passes `driver check` as it is
+    New(new::Arguments),
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => info::info(place, &driver),
-        Command::Check { driver, driver_config, trust_own_files } => {
-            let trust = check::Trust::of(place, trust_own_files)?;
-            runtime()?.block_on(check::check(place, &driver, &driver_config, &trust))
+        Command::Check(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(check::check(place, &arguments, &trust))
+        }
+        Command::New(arguments) => new::new(&arguments),
+        Command::Call(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(call::call(place, &arguments, &trust))
         }
     }
 }

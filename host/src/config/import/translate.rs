@@ -115,7 +115,6 @@ impl Import {
         self.values.entry(format!("{HAPROXY}.config.service_name")).or_insert("haproxy.service".into());
         self.values.insert("daemon.roles".to_owned(), vec!["worker"].into());
         self.values.insert(format!("{HAPROXY}.library"), library("haproxy").into());
-        self.values.insert(format!("{HAPROXY}.isolation"), "in-process".into());
         self.other_driver();
         let mut sections: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
         for (key, value) in &self.values {
@@ -157,7 +156,6 @@ impl Import {
             format!("the driver {name} is looked for in {}; correct the entry if it is elsewhere", library(&name)),
         ));
         self.values.insert(format!("known_drivers.load_balancer.{name}.library"), library(&name).into());
-        self.values.insert(format!("known_drivers.load_balancer.{name}.isolation"), "in-process".into());
     }
 }
 
