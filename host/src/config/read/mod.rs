@@ -8,7 +8,7 @@ mod sources;
 mod tree;
 
 pub(super) use environment::apply;
-pub(super) use field::{Field, Refusal, Shown, choices};
+pub(super) use field::{Field, Refusal, Shown, choices, duration};
 pub(super) use nearest::nearest;
 pub use reader::Effective;
 pub(super) use reader::{Session, TableReader};
