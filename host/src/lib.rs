@@ -1,7 +1,9 @@
 //! Capstan: a daemon that hosts drivers. Each room knows only the rooms below it; `docs/ARCHITECTURE.md` is the map.
 
+mod backoff;
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod drivers;
 pub mod http;
 pub mod jobs;

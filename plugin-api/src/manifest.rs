@@ -14,13 +14,15 @@ pub const TARGET: &str = env!("CAPSTAN_TARGET");
 /// What must not run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SerialBy {
     /// Calls about one device.
     Device,
-    /// Calls to one instance.
-    Instance,
     /// Nothing: the driver takes calls in any number.
     None,
+    /// Calls to one instance. A word that this host does not know counts as this one, which is right for any driver.
+    #[serde(other)]
+    Instance,
 }
 
 impl SerialBy {
@@ -117,6 +119,7 @@ const fn write_secrets<const N: usize>(object: &Object, out: &mut Writer<N>) {
 
 /// The manifest as the host reads it. Fields that it does not know are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Name of the driver.
     pub name: String,
@@ -132,12 +135,14 @@ pub struct Manifest {
     pub kind: String,
     /// Interface with its major number: `load_balancer/1`.
     pub interface: String,
-    /// Target triple of the file.
+    /// Target triple of the file; empty for a command.
+    #[serde(default)]
     pub target: String,
     /// `unwind`, `abort`, or `none` for a language that has no panics.
     #[serde(default = "none")]
     pub panic: String,
-    /// Epoch of the boundary.
+    /// Epoch of the boundary; 0 for a command, which has none.
+    #[serde(default)]
     pub epoch: u32,
     /// Methods that the driver answers.
     #[serde(default)]

@@ -9,12 +9,19 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use capstan_plugin_api::{DriverError, Health, Pending, abi, error::ErrorCode};
 use serde_json::value::RawValue;
 
-use super::{boundary::Answered, error::one_line, gate::Pass, host_services::CallState};
+use super::{
+    boundary::Answered,
+    error::{cut, one_line},
+    gate::Pass,
+    host_services::CallState,
+};
 
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Longest token of a pending call.
 const LONGEST_TOKEN: usize = 64 << 10;
+/// Longest text of an error; the rest is cut. It goes to logs, lists and clients.
+const LONGEST_TEXT: usize = 16 << 10;
 
 /// One call on its way to a driver.
 pub(super) struct Call {
@@ -37,8 +44,24 @@ pub(super) enum Answer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
     pub lost_threads: usize,
-    /// Why it takes no more calls.
-    pub quarantine: Option<String>,
+    pub standing: Standing,
+    /// The process of its own, while there is one.
+    pub pid: Option<u32>,
+    /// Processes that were started after the first one.
+    pub restarts: u64,
+}
+
+/// Whether it takes calls, else why not.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Standing {
+    #[default]
+    Serving,
+    /// Its process has ended; another is on its way.
+    Restarting(String),
+    /// Its processes ended too often.
+    CircuitOpen(String),
+    /// It lost too many threads.
+    Quarantined(String),
 }
 
 /// Runs the calls of one open instance.
@@ -54,6 +77,11 @@ pub(super) trait Executor: Send + Sync {
 
     /// Waits until no call is out and ends the instance; a fault says why it was left open.
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Ends what runs, whatever it does, and starts it anew; none when only loading the file again does that.
+    fn restart(&self) -> Option<BoxFuture<'_, Result<(), DriverError>>> {
+        None
+    }
 
     /// How it is.
     fn condition(&self) -> Condition;
@@ -80,14 +108,22 @@ pub(super) fn interpret(method: &str, answered: Answered, panicked: &mut bool) -
             Ok(Answer::Pending(pending))
         }
         abi::STATUS_ERROR => Err(serde_json::from_slice(&body)
+            .map(bounded)
             .unwrap_or_else(|error| fault(format!("an error that cannot be read ({error})")))),
         abi::STATUS_PANIC => {
             *panicked = true;
             let mut error: DriverError =
                 serde_json::from_slice(&body).unwrap_or_else(|_| DriverError::internal("the driver panicked"));
             error.code = ErrorCode::INTERNAL;
-            Err(error)
+            Err(bounded(error))
         }
         other => Err(fault(format!("status {other}, which epoch 1 does not have"))),
     }
+}
+
+/// The error with texts of a length that somebody reads.
+fn bounded(mut error: DriverError) -> DriverError {
+    cut(&mut error.message, LONGEST_TEXT);
+    cut(&mut error.operator_message, LONGEST_TEXT);
+    error
 }

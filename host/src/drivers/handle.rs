@@ -31,6 +31,8 @@ pub(super) struct Driver {
     pub figures: Arc<Figures>,
     pub generation: ArcSwapOption<Generation>,
     pub phase: arc_swap::ArcSwap<Phase>,
+    /// What it said when it was last asked for its health; none while it is well.
+    pub unwell: arc_swap::ArcSwap<Option<String>>,
 }
 
 /// How far a driver is; what its threads do is known to its executor.
@@ -62,6 +64,8 @@ pub struct CallOptions {
     pub request_id: String,
     /// Name of the device that the call is about; calls of one name do not overlap when the manifest says `serial_by = "device"`.
     pub serial_key: Option<String>,
+    /// Asks the driver even for a method that its manifest does not list: for the conformance kit.
+    pub is_unlisted: bool,
     /// Told each time the driver answers that it goes on in the background, for whoever wants to `recover` after a restart.
     pub on_pending: Option<PendingHook>,
 }
@@ -147,15 +151,15 @@ impl DriverHandle {
         R: DeserializeOwned,
     {
         let generation = self.driver.ready()?;
-        if !generation.manifest.has(method) {
+        if !options.is_unlisted && !generation.manifest.has(method) {
             return Err(DriverError::not_supported(method));
         }
         let params = raw(method, params)?;
         let deadline = started + options.deadline.unwrap_or(self.driver.call_timeout);
         let key = match generation.manifest.serial_by {
             SerialBy::Device => options.serial_key.as_deref(),
-            SerialBy::Instance => Some(""),
             SerialBy::None => None,
+            _ => Some(""),
         };
         let pass = generation.gate.enter(key, deadline).await?;
         let turn = pass.turn.clone();

@@ -5,22 +5,28 @@
 //! the daemon or costs another driver a call, as far as a shared address space allows.
 
 mod boundary;
+mod child;
 mod compatibility;
 mod configuration;
+// Until the executor of isolated drivers uses it.
+mod confinement;
 mod elf;
 mod error;
 mod executor;
 mod figures;
 mod file;
+mod frames;
 mod gate;
 mod handle;
 mod host_services;
 mod in_process;
 mod instance_state;
+mod isolated;
 mod kind;
 mod libc_version;
 mod loader;
 mod manifest;
+mod monitor;
 mod pipeline;
 mod pool;
 mod probe;
@@ -28,18 +34,23 @@ mod process_table;
 mod program_launch;
 mod programs;
 mod registry;
+mod schema_words;
 mod settings;
 mod store;
 mod task;
 
-pub use crate::config::Isolation;
-pub use configuration::{SchemaFinding, schema_faults};
+pub use crate::config::{Channel, DriverProgram, Isolation, Limits, Sandbox};
+pub use child::driver_main;
+pub use configuration::schema_faults;
+pub use confinement::Confinement;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
+pub(crate) use error::cut;
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};
 pub use handle::{CallOptions, DriverHandle};
 pub use host_services::Notification;
 pub use kind::Kind;
-pub use manifest::{DriverFile, inspect};
+pub use manifest::{DriverFile, inspect, is_library};
+pub use pipeline::greet;
 pub use probe::probe_main;
 pub use registry::{DriverInfo, DriverState, Registry, RunningCall};
 pub use settings::{DriverEntry, Settings, default_directory};

@@ -10,7 +10,7 @@ use std::{
 
 use capstan_plugin_api::Secret;
 
-use super::{Isolation, Kind, host_services::Notification};
+use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services::Notification};
 use crate::telemetry::Figures;
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
@@ -20,8 +20,10 @@ pub struct DriverEntry {
     pub kind: Kind,
     /// Name, from the table.
     pub name: String,
-    /// File; relative to [`Settings::driver_directory`].
-    pub library: PathBuf,
+    /// What runs it; a relative path is one below [`Settings::driver_directory`].
+    pub program: DriverProgram,
+    /// Where a command finds its frames.
+    pub channel: Channel,
     /// Where it runs.
     pub isolation: Isolation,
     /// Calls at the same time; at least 1.
@@ -32,6 +34,8 @@ pub struct DriverEntry {
     pub call_timeout: Option<Duration>,
     /// The daemon does not start without it.
     pub required: bool,
+    /// What its process may use, reach and be; has no effect in-process.
+    pub confinement: Confinement,
     /// Pin: 64 hexadecimal digits.
     pub sha256: Option<String>,
     /// The driver's own section, secrets already in their places.
@@ -46,15 +50,25 @@ impl DriverEntry {
         Self {
             kind,
             name: name.into(),
-            library: library.into(),
+            program: DriverProgram::Library(library.into()),
+            channel: Channel::Stdio,
             isolation: Isolation::InProcess,
             max_concurrency: 8,
             max_queue: 64,
             call_timeout: None,
             required: false,
+            confinement: Confinement::default(),
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             secrets: BTreeMap::new(),
+        }
+    }
+
+    /// The file of the library, or of the command's program.
+    pub fn file(&self) -> &Path {
+        match &self.program {
+            DriverProgram::Library(path) => path,
+            DriverProgram::Command(command) => Path::new(command.first().map_or("", String::as_str)),
         }
     }
 
@@ -69,7 +83,7 @@ impl fmt::Debug for DriverEntry {
         f.debug_struct("DriverEntry")
             .field("kind", &self.kind)
             .field("name", &self.name)
-            .field("library", &self.library)
+            .field("program", &self.program)
             .field("isolation", &self.isolation)
             .finish_non_exhaustive()
     }
@@ -77,6 +91,9 @@ impl fmt::Debug for DriverEntry {
 
 /// Hook for what drivers push with `notify`; called on a thread of the driver, so it must not block.
 pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
+
+/// Hook for what drivers log and print, one line each, before any is dropped for being too many.
+pub type LogHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What the registry needs to know.
 #[derive(Clone)]
@@ -87,7 +104,8 @@ pub struct Settings {
     pub driver_directory: PathBuf,
     /// Admits the daemon's own user as owner of a driver's file and its parents, beside root.
     pub trust_own_files: bool,
-    /// Program that is run as `PROGRAM __probe-driver FILE`; it calls [`super::probe_main`].
+    /// Program that is run as `PROGRAM __probe-driver FILE`, where it calls [`super::probe_main`], and as `PROGRAM __driver
+    /// SPECIFICATION`, where it calls [`super::driver_main`].
     pub probe_executable: PathBuf,
     /// Deadline of a call that brings none.
     pub call_timeout: Duration,
@@ -95,6 +113,8 @@ pub struct Settings {
     pub open_timeout: Duration,
     /// How long a driver may take for `health`.
     pub health_timeout: Duration,
+    /// How often a driver is asked for its health; zero never.
+    pub health_interval: Duration,
     /// How long the throw-away child may take.
     pub probe_timeout: Duration,
     /// Time between `cancel` and giving a thread up for lost.
@@ -105,6 +125,8 @@ pub struct Settings {
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
     pub on_notify: Option<NotifyHook>,
+    /// Called for each line of a driver.
+    pub on_log: Option<LogHook>,
     /// Where calls are counted.
     pub figures: Figures,
     /// The entries.
@@ -112,7 +134,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the defaults: calls and `open` 30 s, health 5 s, probe 10 s, grace 1 s, 4 lost threads.
+    /// Settings with the defaults: calls and `open` 30 s, health 5 s each 30 s, probe 10 s, grace 1 s, 4 lost threads.
     pub fn new(state_dir: impl Into<PathBuf>, driver_directory: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -122,11 +144,13 @@ impl Settings {
             call_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
+            health_interval: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(1),
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,
+            on_log: None,
             figures: Figures::default(),
             drivers: Vec::new(),
         }
@@ -144,11 +168,15 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A scope can be made when systemd is the init and we are root: `/run/systemd/system` is what `sd_booted(3)` looks at.
-fn systemd_run() -> Option<PathBuf> {
-    let booted = Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root();
+/// What `sd_booted(3)` looks at.
+pub(super) fn systemd_is_init() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// A scope can be made when systemd is the init and we are root.
+pub(super) fn systemd_run() -> Option<PathBuf> {
     let program = Path::new("/usr/bin/systemd-run");
-    (booted && program.exists()).then(|| program.to_owned())
+    (systemd_is_init() && rustix::process::geteuid().is_root() && program.exists()).then(|| program.to_owned())
 }
 
 /// Where drivers lie by default: `../lib/capstan/drivers` as seen from the binary's folder, else that folder.

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::{Limits, confinement};
 use crate::config::read::{TableReader, choices};
 
 choices! {
@@ -30,6 +31,12 @@ pub struct Drivers {
     pub max_queue: usize,
     /// The default of `known_drivers.*.*.call_timeout_seconds`.
     pub call_timeout: Duration,
+    /// How often a driver is asked for its health; zero never.
+    pub health_interval: Duration,
+    /// The default of `known_drivers.*.*.user`.
+    pub user: Option<String>,
+    /// The defaults of `known_drivers.*.*.limits`.
+    pub limits: Limits,
 }
 
 impl Drivers {
@@ -41,6 +48,9 @@ impl Drivers {
             max_concurrency: table.within("max_concurrency", 8, 1..=4096),
             max_queue: table.within("max_queue", 64, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
+            health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
+            user: confinement::read_user(table, None),
+            limits: table.table("limits", |table| Limits::read(table, &Limits::defaults())),
         }
     }
 }

@@ -1,0 +1,45 @@
+//! `capstan driver`: one file for each command.
+
+mod call;
+mod check;
+mod info;
+mod list;
+mod named;
+mod scratch;
+
+use clap::Subcommand;
+
+use super::{
+    exit::Outcome,
+    place::{Place, runtime},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What the daemon has loaded, in which state, and how it does
+    List,
+    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it
+    Info {
+        /// A name of known_drivers (NAME or KIND.NAME), or a file
+        driver: String,
+    },
+    /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
+    Check(check::Arguments),
+    /// Open an instance of a driver's own and call one method of it
+    Call(call::Arguments),
+}
+
+pub fn run(place: &Place, command: Command) -> Outcome {
+    match command {
+        Command::List => runtime()?.block_on(list::list(place)),
+        Command::Info { driver } => info::info(place, &driver),
+        Command::Check(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(check::check(place, &arguments, &trust))
+        }
+        Command::Call(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(call::call(place, &arguments, &trust))
+        }
+    }
+}
