@@ -47,7 +47,7 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
     for (library, parts) in [
         ("none.so", ["stage resolve", "found no such file", "expected a driver's .so file", "the folder holds "]),
         ("nowhere/none.so", ["stage resolve", "found no folder", "expected the folder", "correct `library`"]),
-        ("link.so", ["stage file", "found a symbolic link", "expected a regular file", "name the file"]),
+        ("link.so", ["stage file", "found a symbolic link", "expected a regular file", "name the driver's"]),
         ("folder.so", ["stage file", "found a folder", "expected a regular file", "name the driver's"]),
         ("fifo.so", ["stage file", "found a FIFO", "expected a regular file", "name the driver's"]),
         ("/dev/null", ["stage file", "found a device", "expected a regular file", "name the driver's"]),

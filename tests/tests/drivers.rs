@@ -191,7 +191,7 @@ fn files_that_are_no_trusted_driver() {
     shelf.entry(
         "symlink",
         "library = \"@ROOT@/d/link.so\"",
-        &["file: ", "found a symbolic link", "expected a regular file", "name the file"],
+        &["file: ", "found a symbolic link", "expected a regular file", "name the driver's"],
     );
     assert!(Command::new("mkfifo").arg(at("fifo.so")).status().unwrap().success());
     shelf.entry(
