@@ -23,10 +23,18 @@ fn driver_directory(drivers: &Drivers) -> PathBuf {
 
 /// The file of a driver; none for one that is a command.
 pub fn library(drivers: &Drivers, driver: &KnownDriver) -> Option<PathBuf> {
-    match &driver.program {
-        DriverProgram::Library(path) => Some(driver_directory(drivers).join(path)),
-        DriverProgram::Command(_) => None,
-    }
+    let (path, is_library) = file(drivers, driver);
+    is_library.then_some(path)
+}
+
+/// The file that an entry's pin, signature and line in the lock file are about, and whether it is a library: of a command it is
+/// the program itself, whatever its arguments are.
+pub fn file(drivers: &Drivers, driver: &KnownDriver) -> (PathBuf, bool) {
+    let (path, is_library) = match &driver.program {
+        DriverProgram::Library(path) => (path.as_path(), true),
+        DriverProgram::Command(words) => (words.first().map_or(Path::new(""), Path::new), false),
+    };
+    (driver_directory(drivers).join(path), is_library)
 }
 
 /// What the registry is told of the drivers that `wanted` picks.
@@ -55,10 +63,16 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
     entry.required = driver.required;
-    entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
+    entry.sha256 = pin(driver);
+    entry.trust = driver.trust.clone();
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
     Ok(entry)
+}
+
+/// The entry's `sha256` in hexadecimal digits.
+pub fn pin(driver: &KnownDriver) -> Option<String> {
+    driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The secrets of a driver's section by their dotted names, for `secret.get`.

@@ -17,6 +17,8 @@ mod read;
 mod secret;
 mod sections;
 mod show;
+mod text_file;
+mod trust;
 
 pub use checks::{DriverSchemas, SchemaFault};
 pub use environment::{Environment, ProcessEnvironment};
@@ -27,10 +29,12 @@ pub use origin::Origin;
 pub use read::Effective;
 pub use secret::Secret;
 pub use sections::{
-    CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint, Gearman, Http,
-    Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles, Worker,
-    WorkerProtocol,
+    CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverPolicy, DriverProgram, Drivers, EmbeddedLimits, Endpoint,
+    Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles,
+    Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
+pub(crate) use trust::pem_section;
+pub use trust::{DriverLock, KeyFault, LockedFile, PublicKey, Trust, lock_file};
 
 pub use load::reference;

@@ -25,7 +25,7 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
-    loader,
+    integrity, loader,
     manifest::{self, is_name},
     probe,
     programs::Programs,
@@ -72,8 +72,7 @@ fn stages(
     let checked = file::open(path, settings.trust_own_files)?;
     let (facts, manifest) = manifest::read(&checked.bytes)?;
     compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-    let sha256 = manifest::sha256(&checked.bytes);
-    checksum(entry.sha256.as_deref(), &sha256)?;
+    let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
     let store = Store::open(&settings.state_dir)?;
     let copy = store.keep(&sha256, &checked.bytes)?;
     drop(checked);
@@ -114,18 +113,6 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         on_notify: settings.on_notify.clone(),
         kept: Kept::default(),
         ending: AtomicBool::new(false),
-    }
-}
-
-fn checksum(pin: Option<&str>, found: &str) -> Result<(), Failure> {
-    match pin {
-        Some(pin) if !pin.eq_ignore_ascii_case(found) => Err(Failure::new(
-            Stage::Checksum,
-            format!("sha256 {found}"),
-            format!("{pin}, the pin"),
-            "install the pinned file, or change `sha256` if you know this one to be right",
-        )),
-        _ => Ok(()),
     }
 }
 

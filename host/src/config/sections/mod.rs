@@ -13,7 +13,7 @@ mod worker;
 
 pub use cloud_farm::{CloudEntry, CloudFarm};
 pub use daemon::{Daemon, Role};
-pub use drivers::{Drivers, Isolation};
+pub use drivers::{DriverPolicy, Drivers, Isolation};
 pub use endpoint::{Endpoint, JobServer};
 pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
 pub use http::Http;
