@@ -39,6 +39,11 @@ impl Place {
         finish(&loader)
     }
 
+    /// Reads the configuration for the command that writes the lock file; the present one is left alone.
+    pub fn load_without_lock(&self) -> Result<Loaded, Failure> {
+        finish(&Loader::new(&ProcessEnvironment).file(&self.config).without_lock())
+    }
+
     /// The running daemon, by the options or by the configuration.
     pub fn daemon(&self) -> Result<Daemon, Failure> {
         match (&self.url, &self.socket) {

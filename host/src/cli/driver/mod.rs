@@ -2,8 +2,12 @@
 
 mod check;
 mod info;
+mod keygen;
 mod list;
+mod lock;
 mod named;
+mod sign;
+mod verify;
 
 use clap::Subcommand;
 
@@ -29,6 +33,14 @@ pub enum Command {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         driver_config: String,
     },
+    /// Make a pair of keys to sign drivers with
+    Keygen(keygen::Arguments),
+    /// Write beside FILE the signature that a host holds it against
+    Sign(sign::Arguments),
+    /// Hold FILE against its signature
+    Verify(verify::Arguments),
+    /// Write down what every driver's file is now, so that no other is loaded
+    Lock(lock::Arguments),
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
@@ -36,5 +48,9 @@ pub fn run(place: &Place, command: Command) -> Outcome {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => info::info(place, &driver),
         Command::Check { driver, driver_config } => runtime()?.block_on(check::check(place, &driver, &driver_config)),
+        Command::Keygen(arguments) => keygen::keygen(place, &arguments),
+        Command::Sign(arguments) => sign::sign(place, &arguments),
+        Command::Verify(arguments) => verify::verify(place, &arguments),
+        Command::Lock(arguments) => lock::lock(place, &arguments),
     }
 }
