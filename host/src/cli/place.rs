@@ -24,8 +24,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
+    /// Reads the configuration for a command that talks to a daemon, or that writes the lock file; the drivers' own sections and
+    /// the lock file are that daemon's business.
     pub fn load(&self) -> Result<Loaded, Failure> {
+        finish(&Loader::new(&ProcessEnvironment).file(&self.config).without_lock())
+    }
+
+    /// Reads the configuration for a command that loads a driver itself, which tells of its own section at its stage.
+    pub fn load_with_lock(&self) -> Result<Loaded, Failure> {
         finish(&Loader::new(&ProcessEnvironment).file(&self.config))
     }
 
@@ -37,11 +43,6 @@ impl Place {
             loader = loader.set(key, value, option);
         }
         finish(&loader)
-    }
-
-    /// Reads the configuration for the command that writes the lock file; the present one is left alone.
-    pub fn load_without_lock(&self) -> Result<Loaded, Failure> {
-        finish(&Loader::new(&ProcessEnvironment).file(&self.config).without_lock())
     }
 
     /// The running daemon, by the options or by the configuration.

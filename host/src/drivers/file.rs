@@ -259,7 +259,11 @@ fn open_file(
         Err(Errno::NOENT) => return Ok(None),
         Err(Errno::LOOP) => return refuse("a symbolic link", "a regular file", remedy),
         Err(error) => {
-            return refuse(format!("a file that cannot be opened ({error})"), "a readable file", "correct its mode");
+            return refuse(
+                format!("a file that cannot be opened ({error})"),
+                "a readable file",
+                "correct the mode of the file and of its folder",
+            );
         }
     };
     let stat = stat(&file)?;

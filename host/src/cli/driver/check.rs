@@ -27,7 +27,7 @@ pub(super) async fn check(place: &Place, name: &str, driver_config: &str) -> Out
     let settings = match file(name) {
         Some(path) => settings::one_file(&path, driver_config, scratch.path())?,
         None => {
-            let loaded = place.load()?;
+            let loaded = place.load_with_lock()?;
             let driver = known(&loaded.config.known_drivers, name)?;
             let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
             // The daemon that may be running owns the state directory.

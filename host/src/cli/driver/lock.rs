@@ -29,7 +29,7 @@ pub struct Arguments {
 }
 
 pub(super) fn lock(place: &Place, Arguments { check }: &Arguments) -> Outcome {
-    let config = place.load_without_lock()?.config;
+    let config = place.load()?.config;
     let path = lock_file(&place.config);
     let present = DriverLock::read(&path).map(Option::unwrap_or_default).or_else(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
