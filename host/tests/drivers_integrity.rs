@@ -13,8 +13,11 @@ use std::{
 };
 
 use capstan::{
-    config::{DriverPolicy, LockedFile, PublicKey, Trust},
-    drivers::{DriverEntry, DriverInfo, DriverState, Kind, PrivateKey, Registry, Settings, fingerprint, inspect},
+    config::{DriverPolicy, LockedFile, PublicKey},
+    drivers::{
+        DriverEntry, DriverInfo, DriverProgram, DriverState, Isolation, Kind, PrivateKey, Registry, Settings,
+        fingerprint, inspect,
+    },
 };
 use drivers_support::{build, entry, folder, good, manifest, open, open_one, refused, settings};
 use serde_json::json;
@@ -145,7 +148,7 @@ async fn a_policy_asks_every_entry_for_what_it_names() {
     pinned.sha256 = Some(sha256.clone());
     open_one(path, pinned).await;
     let mut locked = under(DriverPolicy::Pinned);
-    locked.trust.locked = Some(fingerprint("cloud.d", &library, true, true, None, &Trust::default()).unwrap());
+    locked.trust.locked = Some(fingerprint(&settings(path), &locked).unwrap());
     open_one(path, locked).await;
 
     let line = refused(path, under(DriverPolicy::Signed)).await;
@@ -166,7 +169,7 @@ async fn a_line_of_the_lock_file_is_a_pin_and_costs_its_driver_alone() {
     let path = folder.path();
     let library = good(path);
     let other = build(path, "other", &manifest(json!({ "version": "2.0.0" })).to_string(), &[]);
-    let line = |path: &Path| fingerprint("cloud.d", path, true, true, None, &Trust::default()).unwrap();
+    let line = |library: &Path| fingerprint(&settings(path), &entry("d", library)).unwrap();
     let good_line = line(&library);
     assert_eq!((good_line.version.as_deref(), line(&other).version.as_deref()), (Some("1.2.3"), Some("2.0.0")));
     let mut entries = [entry("same", &library), entry("differs", &library), entry("free", &other)];
@@ -185,19 +188,59 @@ async fn a_line_of_the_lock_file_is_a_pin_and_costs_its_driver_alone() {
             "install the locked file, or run capstan driver lock",
         ],
     );
-    // A program has no manifest, and everything else is the same for it.
+    // A program has no manifest, and everything else is the same for it; a link to it is as good as its name.
     let program = path.join("program");
     fs::write(&program, "#!/bin/sh\n").unwrap();
+    symlink("program", path.join("link")).unwrap();
     let (ours, our) = key();
-    let trust = Trust { signature_keys: vec![our], ..Trust::default() };
-    let program_line = |pin: Option<&str>| fingerprint("cloud.p", &program, false, true, pin, &trust);
-    assert_says(&program_line(None).unwrap_err().to_string(), &["driver cloud.p: stage signature", "no program.sig"]);
+    let mut command = signed_by("p", &program, &[our]);
+    command.program = DriverProgram::Command(vec!["link".to_owned(), "--json".to_owned()]);
+    let line = |entry: &DriverEntry| fingerprint(&settings(path), entry);
+    let refusal = |entry: &DriverEntry| line(entry).unwrap_err().to_string();
+    assert_says(&refusal(&command), &["driver cloud.p: stage signature", "no program.sig"]);
     fs::write(path.join("program.sig"), ours.sign(b"#!/bin/sh\n")).unwrap();
-    let locked = program_line(None).unwrap();
-    assert_eq!((locked.path, locked.version), (program.clone(), None));
-    let line = program_line(Some(&"0".repeat(64))).unwrap_err().to_string();
-    assert_says(&line, &["stage checksum", &locked.sha256, "expected 0000", "the pin"]);
-    assert_says(&fingerprint("cloud.p", &program, true, true, None, &trust).unwrap_err().to_string(), &["stage elf"]);
+    let locked = line(&command).unwrap();
+    assert_eq!((locked.path, locked.version), (program.canonicalize().unwrap(), None));
+    let mut pinned = command.clone();
+    pinned.sha256 = Some("0".repeat(64));
+    assert_says(&refusal(&pinned), &["stage checksum", &locked.sha256, "expected 0000", "the pin"]);
+    // No link for a library.
+    command.program = DriverProgram::Library("link".into());
+    assert_says(&refusal(&command), &["stage file", "a symbolic link"]);
+}
+
+#[tokio::test]
+async fn a_command_is_held_to_the_same_and_run_only_then() {
+    let folder = folder();
+    let path = folder.path();
+    let (witness, program) = (path.join("witness"), path.join("program"));
+    let script = format!("#!/bin/sh\necho ran >> '{}'\n", witness.display());
+    fs::write(&program, &script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (ours, our) = key();
+    let command = |change: &dyn Fn(&mut DriverEntry)| {
+        let mut entry = entry("p", &program);
+        entry.program = DriverProgram::Command(vec![program.display().to_string()]);
+        entry.isolation = Isolation::Process;
+        change(&mut entry);
+        entry
+    };
+    let zeros = LockedFile { sha256: "0".repeat(64), path: program.clone(), version: None };
+    for (stage, change) in [
+        ("stage checksum", &|entry: &mut DriverEntry| entry.sha256 = Some("0".repeat(64))),
+        ("stage checksum", &|entry| entry.trust.locked = Some(zeros.clone())),
+        ("stage checksum", &|entry| entry.trust.policy = DriverPolicy::Pinned),
+        ("stage signature", &|entry| entry.trust.policy = DriverPolicy::Signed),
+        ("stage signature", &|entry| entry.trust.signature_keys = vec![our]),
+    ] as [(&str, &dyn Fn(&mut DriverEntry)); 5]
+    {
+        assert_says(&refused(path, command(change)).await, &["driver cloud.p: ", stage]);
+        assert!(!witness.exists(), "{stage}: it ran");
+    }
+    // What passes is run, and found to be no driver only then.
+    fs::write(path.join("program.sig"), ours.sign(script.as_bytes())).unwrap();
+    refused(path, command(&|entry| entry.trust.signature_keys = vec![our])).await;
+    assert!(witness.exists());
 }
 
 /// A library that is trusted and one that is not, beside one name that either may have at any moment.
@@ -302,25 +345,29 @@ fn a_file_renamed_over_at_any_moment_is_loaded_as_it_was_checked_or_not_at_all()
 }
 
 #[test]
-fn a_file_replaced_while_it_is_probed_is_not_what_is_loaded() {
-    let swap = Swap::new();
-    let sha256 = inspect(&swap.path(), true).unwrap().sha256;
-    // The child is started after the file was checked and before it is loaded: it is the moment between the stages.
-    let (child, bad) = (swap.folder.path().join("child"), swap.folder.path().join("b.so"));
-    let script = format!(
-        "#!/bin/sh\n/bin/mv '{}' '{}' || exit 1\nexec '{}' \"$@\"\n",
-        bad.display(),
-        swap.path().display(),
-        env!("CARGO_BIN_EXE_capstan")
-    );
-    fs::write(&child, script).unwrap();
-    fs::set_permissions(&child, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut settings = settings(swap.folder.path());
-    settings.probe_executable = child;
-    settings.drivers = vec![entry("d", swap.path())];
-    let info = load(&settings);
-    assert_eq!((info.version.as_deref(), info.last_error, info.sha256), (Some("1.0.0"), None, Some(sha256)));
-    assert_eq!(fs::read(swap.path()).unwrap(), swap.bad, "the name leads to the other one by now");
+fn a_file_replaced_between_two_stages_is_not_what_is_loaded() {
+    for isolation in [Isolation::InProcess, Isolation::Process] {
+        let swap = Swap::new();
+        let sha256 = inspect(&swap.path(), true).unwrap().sha256;
+        // The child is started after the file was checked and before it is loaded, here or in that child.
+        let (child, bad) = (swap.folder.path().join("child"), swap.folder.path().join("b.so"));
+        let script = format!(
+            "#!/bin/sh\n[ ! -e '{bad}' ] || /bin/mv '{bad}' '{name}' || exit 1\nexec '{capstan}' \"$@\"\n",
+            bad = bad.display(),
+            name = swap.path().display(),
+            capstan = env!("CARGO_BIN_EXE_capstan")
+        );
+        fs::write(&child, script).unwrap();
+        fs::set_permissions(&child, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = settings(swap.folder.path());
+        settings.probe_executable = child;
+        let mut entry = entry("d", swap.path());
+        entry.isolation = isolation;
+        settings.drivers = vec![entry];
+        let info = load(&settings);
+        assert_eq!((info.version.as_deref(), info.last_error, info.sha256), (Some("1.0.0"), None, Some(sha256)));
+        assert_eq!(fs::read(swap.path()).unwrap(), swap.bad, "the name leads to the other one by now");
+    }
 }
 
 #[tokio::test]

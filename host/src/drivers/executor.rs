@@ -37,8 +37,24 @@ pub(super) enum Answer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
     pub lost_threads: usize,
-    /// Why it takes no more calls.
-    pub quarantine: Option<String>,
+    pub standing: Standing,
+    /// The process of its own, while there is one.
+    pub pid: Option<u32>,
+    /// Processes that were started after the first one.
+    pub restarts: u64,
+}
+
+/// Whether it takes calls, else why not.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Standing {
+    #[default]
+    Serving,
+    /// Its process has ended; another is on its way.
+    Restarting(String),
+    /// Its processes ended too often.
+    CircuitOpen(String),
+    /// It lost too many threads.
+    Quarantined(String),
 }
 
 /// Runs the calls of one open instance.
@@ -54,6 +70,11 @@ pub(super) trait Executor: Send + Sync {
 
     /// Waits until no call is out and ends the instance; a fault says why it was left open.
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Ends what runs, whatever it does, and starts it anew; none when only loading the file again does that.
+    fn restart(&self) -> Option<BoxFuture<'_, Result<(), DriverError>>> {
+        None
+    }
 
     /// How it is.
     fn condition(&self) -> Condition;

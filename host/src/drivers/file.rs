@@ -55,25 +55,44 @@ fn refuse<T>(found: impl Into<String>, expected: impl Into<String>, remedy: impl
     Err(Failure::new(Stage::File, found, expected, remedy))
 }
 
-/// Stages resolve and file: finds, checks and reads.
+/// Stages resolve and file: finds, checks and reads a library.
 pub(super) fn open(path: &Path, trust_own_files: bool) -> Result<Checked, Failure> {
+    let owners = Owners::new(trust_own_files);
+    let (folder, place) = walk(parent(path), &owners)?;
+    at(folder, &place, path, owners)
+}
+
+/// As [`open`], for a program, which is often named by a link (`/usr/bin/python3`): what that leads to is checked and read.
+pub(super) fn open_program(path: &Path, trust_own_files: bool) -> Result<Checked, Failure> {
+    let owners = Owners::new(trust_own_files);
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let (folder, place) = walk(parent(&path), &owners)?;
+        match rustix::fs::readlinkat(&folder, path.file_name().unwrap_or_default(), Vec::new()) {
+            Ok(target) => path = place.join(OsString::from_vec(target.into_bytes())),
+            Err(_) => return at(folder, &place, &path, owners),
+        }
+    }
+    Err(missing(&path, Errno::LOOP.into()))
+}
+
+/// The file of a folder that was walked to.
+fn at(folder: OwnedFd, place: &Path, path: &Path, owners: Owners) -> Result<Checked, Failure> {
     let Some(name) = path.file_name() else {
         return Err(Failure::new(
             Stage::Resolve,
             "a path without a file name",
-            "a .so file",
-            "name a file in `library`",
+            "a driver's file",
+            "name a file in `library` or `command`",
         ));
     };
-    let owners = Owners::new(trust_own_files);
-    let (folder, place) = walk(parent(path), &owners)?;
     let path = place.join(name);
     let Some(file) = open_file(&folder, &path, name, &owners, "name the driver's file itself")? else {
         return Err(Failure::new(
             Stage::Resolve,
             "no such file",
             "a driver's .so file",
-            format!("correct `library`{}", neighbours(&place)),
+            format!("correct `library`{}", neighbours(place)),
         ));
     };
     let bytes = read_all(file, LARGEST_FILE, "strip the driver's file")?;
@@ -109,17 +128,19 @@ impl Owners {
     }
 }
 
+fn missing(folder: &Path, error: io::Error) -> Failure {
+    Failure::new(
+        Stage::Resolve,
+        format!("no folder {} ({error})", folder.display()),
+        "the folder of the driver's file",
+        "correct `library` or drivers.directory",
+    )
+}
+
 /// Opens a folder from the root on, each part below the one before; answers it with the path that leads there without links.
 /// A link is followed where only those could have made it whose files are trusted.
 fn walk(folder: &Path, owners: &Owners) -> Result<(OwnedFd, PathBuf), Failure> {
-    let missing = |error: io::Error| {
-        Failure::new(
-            Stage::Resolve,
-            format!("no folder {} ({error})", folder.display()),
-            "the folder of the driver's file",
-            "correct `library` or drivers.directory",
-        )
-    };
+    let missing = |error| missing(folder, error);
     let absolute = std::path::absolute(folder).map_err(missing)?;
     let parts = |path: &Path| -> Vec<OsString> {
         let steps = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));

@@ -31,6 +31,8 @@ pub(super) struct Driver {
     pub figures: Arc<Figures>,
     pub generation: ArcSwapOption<Generation>,
     pub phase: arc_swap::ArcSwap<Phase>,
+    /// What it said when it was last asked for its health; none while it is well.
+    pub unwell: arc_swap::ArcSwap<Option<String>>,
 }
 
 /// How far a driver is; what its threads do is known to its executor.

@@ -5,6 +5,7 @@
 //! the daemon or costs another driver a call, as far as a shared address space allows.
 
 mod boundary;
+mod child;
 mod compatibility;
 mod configuration;
 mod elf;
@@ -12,16 +13,19 @@ mod error;
 mod executor;
 mod figures;
 mod file;
+mod frames;
 mod gate;
 mod handle;
 mod host_services;
 mod in_process;
 mod instance_state;
 mod integrity;
+mod isolated;
 mod kind;
 mod libc_version;
 mod loader;
 mod manifest;
+mod monitor;
 mod pipeline;
 mod pool;
 mod probe;
@@ -33,7 +37,8 @@ mod settings;
 mod store;
 mod task;
 
-pub use crate::config::Isolation;
+pub use crate::config::{Channel, DriverProgram, Isolation};
+pub use child::driver_main;
 pub use configuration::{SchemaFinding, schema_faults};
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};

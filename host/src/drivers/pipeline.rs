@@ -1,6 +1,7 @@
 //! All stages of loading, one after the other.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::AtomicBool,
@@ -11,10 +12,12 @@ use std::{
 };
 
 use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
+use tokio::runtime::Handle;
 
 use super::{
-    DriverEntry, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
     boundary::{HostSide, Instance},
+    child::Program,
     compatibility::{self, Wanted},
     configuration,
     error::{Failure, Stage, one_line},
@@ -25,7 +28,9 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
-    integrity, loader,
+    integrity,
+    isolated::{self, Expected, Isolated, Launch, Patience},
+    loader,
     manifest::{self, is_name},
     probe,
     programs::Programs,
@@ -43,62 +48,132 @@ pub(super) struct Generation {
     pub executor: Box<dyn Executor>,
 }
 
-/// Takes an entry through all stages. Blocks; runs the driver's `open` and `health`.
+/// Takes an entry through all stages. Blocks, so it may not run on a thread of the runtime; runs the driver's `open` and
+/// `health`.
 pub(super) fn load(
     settings: &Settings,
     entry: &DriverEntry,
     number: u64,
     figures: &Arc<Figures>,
+    runtime: &Handle,
 ) -> Result<Generation, LoadError> {
-    let path = file::resolve(&settings.driver_directory, &entry.library);
-    stages(settings, entry, &path, number, figures).map_err(|failure| failure.of(entry.full_name(), path))
-}
-
-fn stages(
-    settings: &Settings,
-    entry: &DriverEntry,
-    path: &std::path::Path,
-    number: u64,
-    figures: &Arc<Figures>,
-) -> Result<Generation, Failure> {
-    if !is_name(&entry.name) {
-        return Err(Failure::new(
-            Stage::Resolve,
-            format!("the name {:?}", entry.name),
-            "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
-            "rename the entry in known_drivers",
-        ));
-    }
-    let checked = file::open(path, settings.trust_own_files)?;
-    let (facts, manifest) = manifest::read(&checked.bytes)?;
-    compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-    let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
-    let store = Store::open(&settings.state_dir)?;
-    let copy = store.keep(&sha256, &checked.bytes)?;
-    drop(checked);
-    probe::probe(settings, &store, &sha256, &copy)?;
-    configuration::check(&manifest, &entry.config)?;
-    let loaded = loader::load(&copy)?;
-    if facts.manifest.as_deref() != Some(&loaded.manifest) {
-        return Err(Failure::new(
-            Stage::Load,
-            "a manifest from `describe` that differs from the one in the file",
-            "the same bytes in both",
-            "ask the driver's vendor: the manifest lies",
-        ));
-    }
     let calls = Arc::new(CallTable::default());
     let services = Arc::new(services(settings, entry, &calls));
-    let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
-    let limits = Limits {
-        max_concurrency: entry.max_concurrency.max(1),
-        max_lost: settings.max_lost,
-        cancel_grace: settings.cancel_grace,
-    };
-    debug_assert_eq!(entry.isolation, Isolation::InProcess, "compatibility lets nothing else through");
-    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures));
-    let gate = Gate::new(entry.max_concurrency, entry.max_queue);
-    Ok(Generation { number, manifest: Arc::new(manifest), sha256, gate, calls, services, executor: Box::new(executor) })
+    let loading = Loading { settings, entry, figures, runtime, calls, services };
+    let path = file::resolve(&settings.driver_directory, entry.file());
+    loading.stages(&path, number).map_err(|failure| failure.of(entry.full_name(), path))
+}
+
+/// What the stages share.
+struct Loading<'a> {
+    settings: &'a Settings,
+    entry: &'a DriverEntry,
+    figures: &'a Arc<Figures>,
+    runtime: &'a Handle,
+    calls: Arc<CallTable>,
+    services: Arc<HostServices>,
+}
+
+impl Loading<'_> {
+    fn stages(self, path: &Path, number: u64) -> Result<Generation, Failure> {
+        if !is_name(&self.entry.name) {
+            return Err(Failure::new(
+                Stage::Resolve,
+                format!("the name {:?}", self.entry.name),
+                "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
+                "rename the entry in known_drivers",
+            ));
+        }
+        let (manifest, sha256, executor) = match &self.entry.program {
+            DriverProgram::Library(_) => self.library(path)?,
+            DriverProgram::Command(command) => self.command(path, command)?,
+        };
+        let gate = Gate::new(self.entry.max_concurrency, self.entry.max_queue);
+        let Self { calls, services, .. } = self;
+        Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
+    }
+
+    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        let checked = file::open(path, settings.trust_own_files)?;
+        let (facts, manifest) = manifest::read(&checked.bytes)?;
+        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
+        let store = Store::open(&settings.state_dir)?;
+        let copy = store.keep(&sha256, &checked.bytes)?;
+        drop(checked);
+        if entry.isolation == Isolation::Process {
+            // The process is its own probe: what crashes or hangs there costs the daemon nothing.
+            configuration::check(&manifest, &entry.config)?;
+            let manifest = Arc::new(manifest);
+            let program = Program::Library { path: copy, sha256: sha256.clone() };
+            let (isolated, manifest) = self.isolated(program, Expected::Same(manifest))?;
+            return Ok((manifest, sha256, Box::new(isolated)));
+        }
+        probe::probe(settings, &store, &sha256, &copy)?;
+        configuration::check(&manifest, &entry.config)?;
+        let loaded = loader::load(&copy)?;
+        if facts.manifest.as_deref() != Some(&loaded.manifest) {
+            return Err(Failure::new(
+                Stage::Load,
+                "a manifest from `describe` that differs from the one in the file",
+                "the same bytes in both",
+                "ask the driver's vendor: the manifest lies",
+            ));
+        }
+        let instance = open(settings, entry, loaded.table, Arc::clone(&self.services))?;
+        let limits = Limits {
+            max_concurrency: entry.max_concurrency.max(1),
+            max_lost: settings.max_lost,
+            cancel_grace: settings.cancel_grace,
+        };
+        let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(self.figures));
+        Ok((Arc::new(manifest), sha256, Box::new(executor)))
+    }
+
+    /// A command shows its manifest in its hello, so it is started before that can be looked at.
+    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        let checked = file::open_program(path, settings.trust_own_files)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
+        let program = Program::Command {
+            path: checked.path,
+            sha256: sha256.clone(),
+            arguments: command.iter().skip(1).cloned().collect(),
+            on_descriptor: entry.channel == Channel::Descriptor,
+        };
+        let (kind, config) = (entry.kind, entry.config.clone());
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            compatibility::check_interface(manifest, kind)?;
+            configuration::check(manifest, &config)
+        };
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
+        let Self { settings, entry, .. } = self;
+        Isolated::start(isolated::Start {
+            launch: Launch {
+                driver: entry.full_name(),
+                executable: settings.probe_executable.clone(),
+                program,
+                max_concurrency: entry.max_concurrency.max(1),
+            },
+            services: Arc::clone(&self.services),
+            config: entry.config.clone(),
+            expected,
+            patience: Patience {
+                hello: settings.probe_timeout,
+                open: settings.open_timeout,
+                health: settings.health_timeout,
+            },
+            cancel_grace: settings.cancel_grace,
+            figures: Arc::clone(self.figures),
+            runtime: self.runtime.clone(),
+        })
+    }
 }
 
 fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {
@@ -196,6 +271,6 @@ fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instanc
     }
 }
 
-fn spoken(error: &DriverError) -> String {
+pub(super) fn spoken(error: &DriverError) -> String {
     format!("{}: {error}", error.code)
 }

@@ -11,12 +11,15 @@ use std::{
 
 use capstan_plugin_api::Manifest;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::{
     DriverHandle, DriverUnavailable, Isolation, Kind, LoadError, Notification, RequiredDriversFailed, Settings,
+    executor::Standing,
     figures::Figures,
     file,
     handle::{Driver, Phase},
+    monitor,
     pipeline::{self, Generation},
 };
 
@@ -32,6 +35,8 @@ pub struct Registry {
 struct Inner {
     drivers: BTreeMap<(Kind, String), Arc<Driver>>,
     settings: Settings,
+    /// Where the processes of isolated drivers are looked after.
+    runtime: Handle,
 }
 
 /// State of a driver.
@@ -46,6 +51,12 @@ pub enum DriverState {
     Ready,
     /// Takes no more calls and finishes those that are out.
     Draining,
+    /// Takes calls, but says that it cannot do its work.
+    Unhealthy,
+    /// Its process ended; another one is on its way.
+    Restarting,
+    /// Its processes ended too often; it is left alone for a while, or until it is restarted by hand.
+    CircuitOpen,
     /// Lost too many threads; takes no calls until they are back.
     Quarantined,
     /// Not loaded.
@@ -54,8 +65,17 @@ pub enum DriverState {
 
 impl DriverState {
     /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Declared, Self::Loading, Self::Ready, Self::Draining, Self::Quarantined, Self::Failed];
+    pub const ALL: [Self; 9] = [
+        Self::Declared,
+        Self::Loading,
+        Self::Ready,
+        Self::Unhealthy,
+        Self::Restarting,
+        Self::CircuitOpen,
+        Self::Draining,
+        Self::Quarantined,
+        Self::Failed,
+    ];
 
     /// As lists and figures show it.
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +84,9 @@ impl DriverState {
             Self::Loading => "loading",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+            Self::Restarting => "restarting",
+            Self::CircuitOpen => "circuit_open",
             Self::Quarantined => "quarantined",
             Self::Failed => "failed",
         }
@@ -116,6 +139,12 @@ pub struct DriverInfo {
     pub queue: usize,
     /// Threads that did not come back.
     pub lost_threads: usize,
+    /// Process of its own, while it has one.
+    pub pid: Option<u32>,
+    /// Processes that were started after the first one.
+    pub restarts: u64,
+    /// How processes of its own ended, by the word for it.
+    pub ends: BTreeMap<String, u64>,
     /// Half of the calls took at most so many seconds.
     pub p50: Option<f64>,
     /// 99 of 100 calls took at most so many seconds.
@@ -153,8 +182,7 @@ impl Registry {
         });
         match started {
             Ok(_thread) => drop(receiver.await),
-            // Slower, but a registry all the same.
-            Err(_) => registry.load_all(),
+            Err(error) => tracing::error!(%error, "no thread to load drivers on; none is loaded"),
         }
         let failures: Vec<LoadError> = registry
             .inner
@@ -180,10 +208,19 @@ impl Registry {
             figures: Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone())),
             generation: arc_swap::ArcSwapOption::empty(),
             phase: arc_swap::ArcSwap::from_pointee(Phase::Declared),
+            unwell: arc_swap::ArcSwap::from_pointee(None),
         };
         let drivers =
             settings.drivers.iter().map(|entry| ((entry.kind, entry.name.clone()), Arc::new(driver(entry)))).collect();
-        Self { inner: Arc::new(Inner { drivers, settings }) }
+        Self { inner: Arc::new(Inner { drivers, settings, runtime: Handle::current() }) }.watched()
+    }
+
+    fn watched(self) -> Self {
+        let Inner { drivers, settings, runtime } = &*self.inner;
+        for driver in drivers.values() {
+            monitor::watch(driver, settings.health_interval, settings.health_timeout, runtime);
+        }
+        self
     }
 
     fn load_all(&self) {
@@ -209,7 +246,7 @@ impl Registry {
 
     fn load(&self, driver: &Driver) {
         driver.phase.store(Arc::new(Phase::Loading));
-        match pipeline::load(&self.inner.settings, &driver.entry, 1, &driver.figures) {
+        match pipeline::load(&self.inner.settings, &driver.entry, 1, &driver.figures, &self.inner.runtime) {
             Ok(generation) => {
                 tracing::info!(
                     driver = %driver.entry.full_name(), version = %generation.manifest.version,
@@ -302,18 +339,27 @@ impl Registry {
         let generation: Option<&Arc<Generation>> = generation.as_ref();
         let condition = generation.map(|generation| generation.executor.condition()).unwrap_or_default();
         let phase = driver.phase.load();
+        let unwell = driver.unwell.load();
         let state = match &**phase {
             Phase::Declared => DriverState::Declared,
             Phase::Loading => DriverState::Loading,
-            Phase::Loaded if condition.quarantine.is_some() => DriverState::Quarantined,
-            Phase::Loaded => DriverState::Ready,
+            Phase::Loaded => match &condition.standing {
+                Standing::Serving if unwell.is_some() => DriverState::Unhealthy,
+                Standing::Serving => DriverState::Ready,
+                Standing::Restarting(_) => DriverState::Restarting,
+                Standing::CircuitOpen(_) => DriverState::CircuitOpen,
+                Standing::Quarantined(_) => DriverState::Quarantined,
+            },
             Phase::Draining => DriverState::Draining,
             Phase::Failed(_) => DriverState::Failed,
         };
         let (errors, last_call_error) = driver.figures.errors();
         let last_error = match &**phase {
             Phase::Failed(error) => Some(error.to_string()),
-            _ => condition.quarantine.or(last_call_error),
+            _ => match condition.standing {
+                Standing::Serving => Option::clone(&unwell).or(last_call_error),
+                Standing::Restarting(why) | Standing::CircuitOpen(why) | Standing::Quarantined(why) => Some(why),
+            },
         };
         DriverInfo {
             kind: driver.entry.kind,
@@ -322,7 +368,7 @@ impl Registry {
             version: generation.map(|generation| generation.manifest.version.clone()),
             vendor: generation.map(|generation| generation.manifest.vendor.clone()),
             isolation: driver.entry.isolation,
-            path: file::resolve(&self.inner.settings.driver_directory, &driver.entry.library),
+            path: file::resolve(&self.inner.settings.driver_directory, driver.entry.file()),
             sha256: generation.map(|generation| generation.sha256.clone()),
             generation: generation.map_or(0, |generation| generation.number),
             calls: driver.figures.calls(),
@@ -331,6 +377,9 @@ impl Registry {
             in_flight: generation.map_or(0, |generation| generation.gate.running()),
             queue: generation.map_or(0, |generation| generation.gate.waiting()),
             lost_threads: condition.lost_threads,
+            pid: condition.pid,
+            restarts: condition.restarts,
+            ends: driver.figures.ends(),
             p50: driver.figures.quantile(0.5),
             p99: driver.figures.quantile(0.99),
             seconds: driver.figures.seconds(),

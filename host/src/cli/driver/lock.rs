@@ -12,8 +12,8 @@ use crate::{
         place::Place,
         settings,
     },
-    config::{Config, DriverLock, KnownDriver, LockedFile, lock_file},
-    drivers::{self, Difference},
+    config::{Config, DriverLock, LockedFile, lock_file},
+    drivers::{self, Difference, LoadError},
 };
 
 /// The lock file is drivers.lock beside the configuration: path, SHA-256 and version of each entry's file. While it is there, a
@@ -58,25 +58,19 @@ pub(super) fn lock(place: &Place, Arguments { check }: &Arguments) -> Outcome {
 }
 
 /// What there is, and the files that are refused.
-fn found(config: &Config) -> (DriverLock, Vec<drivers::LoadError>) {
+fn found(config: &Config) -> (DriverLock, Vec<LoadError>) {
     let (mut lock, mut refused) = (DriverLock::default(), Vec::new());
-    for driver in config.known_drivers.iter() {
-        match fingerprint(config, driver) {
-            Ok(file) => lock.insert(driver.kind, &driver.name, file),
+    let settings = settings::driver_settings(config, |_| true);
+    for entry in &settings.drivers {
+        match drivers::fingerprint(&settings, entry) {
+            Ok(file) => lock.insert(entry.kind, &entry.name, file),
             Err(error) => refused.push(error),
         }
     }
     (lock, refused)
 }
 
-fn fingerprint(config: &Config, driver: &KnownDriver) -> Result<LockedFile, drivers::LoadError> {
-    let pin = settings::pin(driver);
-    let name = format!("{}.{}", driver.kind, driver.name);
-    let (path, is_library) = settings::file(&config.drivers, driver);
-    drivers::fingerprint(&name, &path, is_library, config.drivers.trust_own_files, pin.as_deref(), &driver.trust)
-}
-
-fn report(place: &Place, path: &Path, differences: &[Difference], refused: &[drivers::LoadError]) {
+fn report(place: &Place, path: &Path, differences: &[Difference], refused: &[LoadError]) {
     if place.output == Output::Json {
         return output::json(&json!({
             "lock_file": path.display().to_string(), "differences": differences, "refused": refused,

@@ -1,12 +1,10 @@
 //! What a lock file says of the entries, and what it should say.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::{
     config::{DriverLock, DriverPolicy, LockedFile, Trust},
-    drivers::{Kind, LoadError, error::Failure, file, manifest},
+    drivers::{DriverEntry, DriverProgram, Kind, LoadError, Settings, error::Failure, file, manifest},
 };
 
 /// What a lock file should say of an entry now. Its file is taken through the stages that run no line of it, and held against
@@ -14,23 +12,23 @@ use crate::{
 ///
 /// # Errors
 /// The stage at which the file was refused.
-pub fn fingerprint(
-    driver: &str,
-    path: &Path,
-    is_library: bool,
-    trust_own_files: bool,
-    pin: Option<&str>,
-    trust: &Trust,
-) -> Result<LockedFile, LoadError> {
+pub fn fingerprint(settings: &Settings, entry: &DriverEntry) -> Result<LockedFile, LoadError> {
+    let path = file::resolve(&settings.driver_directory, entry.file());
     let look = || -> Result<LockedFile, Failure> {
-        let checked = file::open(path, trust_own_files)?;
-        let version = if is_library { Some(manifest::read(&checked.bytes)?.1.version) } else { None };
+        let (checked, version) = match entry.program {
+            DriverProgram::Library(_) => {
+                let checked = file::open(&path, settings.trust_own_files)?;
+                let version = manifest::read(&checked.bytes)?.1.version;
+                (checked, Some(version))
+            }
+            DriverProgram::Command(_) => (file::open_program(&path, settings.trust_own_files)?, None),
+        };
         // The line that is about to be written is what the policy may ask for.
-        let own = Trust { policy: DriverPolicy::Any, locked: None, signature_keys: trust.signature_keys.clone() };
-        let sha256 = super::check(pin, &own, &checked)?;
+        let own = Trust { policy: DriverPolicy::Any, locked: None, ..entry.trust.clone() };
+        let sha256 = super::check(entry.sha256.as_deref(), &own, &checked)?;
         Ok(LockedFile { path: checked.path, sha256, version })
     };
-    look().map_err(|failure| failure.of(driver, path))
+    look().map_err(|failure| failure.of(entry.full_name(), &path))
 }
 
 /// One line in which a lock file and the files differ.
