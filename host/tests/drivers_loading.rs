@@ -54,7 +54,10 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
         ("open.so", ["stage file", "found mode 0757", "writable by its owner only", "chmod go-w"]),
         ("group.so", ["stage file", "found mode 0775", "writable by its owner only", "chmod go-w"]),
         ("shared/d.so", ["stage file", "shared, in which others may write", "expected folders", "chmod go-w"]),
-        ("sticky/d.so", ["stage file", "sticky, in which others may write", "expected folders", "chmod go-w"]),
+        (
+            "sticky/d.so",
+            ["stage file", "sticky, in which others may write", "expected folders", "move the driver elsewhere"],
+        ),
     ] {
         let line = refused(path, entry("bad", library)).await;
         assert_says(&line, &[&["driver cloud.bad: "], &parts[..]].concat());

@@ -162,7 +162,7 @@ fn walk(folder: &Path, owners: &Owners) -> Result<(OwnedFd, PathBuf), Failure> {
             FileType::Directory => at.enter(found, &name, &stat, owners)?,
             FileType::Symlink => {
                 if let Some(sticky) = at.sticky.as_deref().filter(|_| !owners.include(stat.st_uid)) {
-                    return refuse_writable_folder(sticky);
+                    return refuse_writable_folder(sticky, true);
                 }
                 links += 1;
                 if links > MOST_LINKS {
@@ -180,7 +180,7 @@ fn walk(folder: &Path, owners: &Owners) -> Result<(OwnedFd, PathBuf), Failure> {
     }
     match at.sticky {
         // The file itself lies in it; whoever owns the file has been checked, but anyone can put another beside it.
-        Some(path) => refuse_writable_folder(&path),
+        Some(path) => refuse_writable_folder(&path, true),
         None => Ok((at.folder, at.path)),
     }
 }
@@ -224,7 +224,7 @@ fn check_folder(
 ) -> Result<Option<PathBuf>, Failure> {
     if !owners.include(stat.st_uid) {
         if let Some(sticky) = below_sticky {
-            return refuse_writable_folder(sticky);
+            return refuse_writable_folder(sticky, true);
         }
         return refuse(
             format!("the parent folder {} owned by uid {}", path.display(), stat.st_uid),
@@ -237,10 +237,11 @@ fn check_folder(
     }
     // A sticky folder lets nobody rename what others own. That is good enough for development (a clone below /tmp), not
     // for a machine that serves.
-    if stat.st_mode & 0o1000 != 0 && owners.own.is_some() {
+    let is_sticky = stat.st_mode & 0o1000 != 0;
+    if is_sticky && owners.own.is_some() {
         return Ok(Some(path.to_owned()));
     }
-    refuse_writable_folder(path)
+    refuse_writable_folder(path, is_sticky)
 }
 
 fn refuse_closed_folder<T>(path: &Path) -> Result<T, Failure> {
@@ -251,11 +252,13 @@ fn refuse_closed_folder<T>(path: &Path) -> Result<T, Failure> {
     )
 }
 
-fn refuse_writable_folder<T>(path: &Path) -> Result<T, Failure> {
+fn refuse_writable_folder<T>(path: &Path, is_sticky: bool) -> Result<T, Failure> {
+    // A sticky folder is everybody's on purpose, as /tmp is.
+    let or_close = if is_sticky { String::new() } else { format!(", or chmod go-w {}", path.display()) };
     refuse(
         format!("the parent folder {}, in which others may write", path.display()),
         "folders writable by their owner only",
-        format!("move the driver elsewhere, or chmod go-w {}", path.display()),
+        format!("move the driver elsewhere{or_close}"),
     )
 }
 
