@@ -5,6 +5,9 @@ DESTDIR ?=
 CARGO ?= cargo
 # Of `make demo`: embedded or gearmand.
 JOB_SERVER ?= embedded
+ifeq ($(filter embedded gearmand,$(JOB_SERVER)),)
+$(error found JOB_SERVER=$(JOB_SERVER); expected embedded or gearmand)
+endif
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DRIVERS := cloud_dummy load_balancer_haproxy load_balancer_noop

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
     read::{self, Session, Table},
-    trust,
+    schemas, trust,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -117,8 +117,8 @@ impl<'a> Loader<'a> {
             trust::apply(path, &mut config, &mut session);
         }
         checks::across(&config, &mut session);
-        if let Some(schemas) = self.schemas {
-            checks::schemas(&config, schemas, &mut session);
+        if let Some(drivers) = self.schemas {
+            schemas::check(&config, drivers, &mut session);
         }
         let Session { faults, warnings, effective, secrets, .. } = session;
         if faults.is_empty() {

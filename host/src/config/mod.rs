@@ -14,24 +14,25 @@ mod instance;
 mod load;
 mod origin;
 mod read;
+mod schemas;
 mod secret;
 mod sections;
 mod show;
 mod text_file;
 mod trust;
 
-pub use checks::{DriverSchemas, SchemaFault};
 pub use environment::{Environment, ProcessEnvironment};
 pub use fault::{Fault, Faults, Warning};
 pub use instance::InstanceConfig;
 pub use load::{Loaded, Loader, load};
 pub use origin::Origin;
 pub use read::Effective;
+pub use schemas::{DriverSchemas, Misfit, SchemaFault};
 pub use secret::Secret;
 pub use sections::{
     Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverPolicy, DriverProgram, Drivers, EmbeddedLimits,
-    Endpoint, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry,
-    TlsFiles, Worker, WorkerProtocol,
+    Endpoint, EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store,
+    Telemetry, TlsFiles, Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 pub(crate) use trust::pem_section;

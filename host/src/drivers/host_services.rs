@@ -14,7 +14,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Kind, boundary::HostSide, error::one_line, instance_state::InstanceState, programs::Programs, settings::NotifyHook,
+    Kind,
+    boundary::HostSide,
+    error::one_line,
+    instance_state::InstanceState,
+    programs::Programs,
+    settings::{LogHook, NotifyHook},
 };
 
 /// Names of figures that one driver may have.
@@ -129,6 +134,7 @@ pub(super) struct HostServices {
     pub programs: Programs,
     pub secrets: BTreeMap<String, Secret>,
     pub on_notify: Option<NotifyHook>,
+    pub on_log: Option<LogHook>,
     pub kept: Kept,
     /// See [`HostServices::end`].
     pub ending: AtomicBool,
@@ -302,6 +308,9 @@ impl HostSide for HostServices {
     }
 
     fn log(&self, call_id: u64, level: u32, target: &str, message: &str, fields: &str) {
+        if let Some(hook) = &self.on_log {
+            hook(&format!("{target} {message} {fields}"));
+        }
         // What nobody reads costs the driver nothing of its allowance.
         let is_read = match level {
             abi::LOG_ERROR => tracing::enabled!(tracing::Level::ERROR),

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::AtomicBool,
         mpsc::{RecvTimeoutError, SendError, sync_channel},
     },
@@ -15,7 +15,7 @@ use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
 use tokio::runtime::Handle;
 
 use super::{
-    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, Kind, LoadError, Settings,
     boundary::{HostSide, Instance},
     child::Program,
     compatibility::{self, Wanted},
@@ -29,7 +29,7 @@ use super::{
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
     integrity,
-    isolated::{self, Expected, Isolated, Launch, Patience},
+    isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -64,6 +64,50 @@ pub(super) fn load(
     loading.stages(&path, number).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
+/// Starts a command for its manifest only, as far as its hello. Needs tokio's runtime.
+///
+/// # Errors
+/// The stage at which it was refused.
+pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifest, LoadError> {
+    let mut entry = DriverEntry::new(Kind::Cloud, "hello", "");
+    entry.program = program;
+    let path = file::resolve(&settings.driver_directory, entry.file());
+    let runtime = Handle::current();
+    let look = move || {
+        let figures = Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone()));
+        let calls = Arc::new(CallTable::default());
+        let services = Arc::new(services(&settings, &entry, &calls));
+        let loading =
+            Loading { settings: &settings, entry: &entry, figures: &figures, runtime: &runtime, calls, services };
+        let seen = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&seen);
+        // What was wanted is known by then, so it goes no further.
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+            Err(Failure::new(Stage::Manifest, "a manifest", "no more than that", "go on"))
+        };
+        let DriverProgram::Command(command) = &entry.program else {
+            return Err(Failure::new(Stage::Resolve, "a library", "a command", "look at its file").of("", &path));
+        };
+        let failure = loading.command(&path, command, Arc::new(judge)).err();
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (seen, failure) {
+            (Some(manifest), _) => Ok(manifest),
+            (None, Some(failure)) => Err(failure.of("", &path)),
+            (None, None) => {
+                Err(Failure::new(Stage::Manifest, "no manifest", "one", "ask the driver's vendor").of("", &path))
+            }
+        }
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            Err(Failure::new(Stage::Manifest, error.to_string(), "a manifest", "report this as a bug").of("", ""))
+        }
+    }
+}
+
 /// What the stages share.
 struct Loading<'a> {
     settings: &'a Settings,
@@ -86,7 +130,7 @@ impl Loading<'_> {
         }
         let (manifest, sha256, executor) = match &self.entry.program {
             DriverProgram::Library(_) => self.library(path)?,
-            DriverProgram::Command(command) => self.command(path, command)?,
+            DriverProgram::Command(command) => self.command(path, command, self.judge())?,
         };
         let gate = Gate::new(self.entry.max_concurrency, self.entry.max_queue);
         let Self { calls, services, .. } = self;
@@ -132,7 +176,12 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn command(
+        &self,
+        path: &Path,
+        command: &[String],
+        judge: Judge,
+    ) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
         let Self { settings, entry, .. } = self;
         let checked = file::open_program(path, settings.trust_own_files)?;
         let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
@@ -142,14 +191,18 @@ impl Loading<'_> {
             arguments: command.iter().skip(1).cloned().collect(),
             on_descriptor: entry.channel == Channel::Descriptor,
         };
-        let (kind, config) = (entry.kind, entry.config.clone());
-        let judge = move |manifest: &Manifest| {
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(judge))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    /// Whether what a command says of itself is what the entry asks for.
+    fn judge(&self) -> Judge {
+        let (kind, config) = (self.entry.kind, self.entry.config.clone());
+        Arc::new(move |manifest: &Manifest| {
             manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
             configuration::check(manifest, &config)
-        };
-        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
-        Ok((manifest, sha256, Box::new(isolated)))
+        })
     }
 
     fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
@@ -186,6 +239,7 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
+        on_log: settings.on_log.clone(),
         kept: Kept::default(),
         ending: AtomicBool::new(false),
     }

@@ -92,6 +92,9 @@ impl fmt::Debug for DriverEntry {
 /// Hook for what drivers push with `notify`; called on a thread of the driver, so it must not block.
 pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
 
+/// Hook for what drivers log and print, one line each, before any is dropped for being too many.
+pub type LogHook = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What the registry needs to know.
 #[derive(Clone)]
 pub struct Settings {
@@ -122,6 +125,8 @@ pub struct Settings {
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
     pub on_notify: Option<NotifyHook>,
+    /// Called for each line of a driver.
+    pub on_log: Option<LogHook>,
     /// Where calls are counted.
     pub figures: Figures,
     /// The entries.
@@ -145,6 +150,7 @@ impl Settings {
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,
+            on_log: None,
             figures: Figures::default(),
             drivers: Vec::new(),
         }

@@ -21,16 +21,22 @@ use serde_json::{Value, json};
 pub struct Config {
     /// File that gets one line of JSON for each call, with its name and arguments. Without it calls are only counted.
     record: Option<PathBuf>,
+    /// Names of calls that are answered with `not_supported`, as by a driver that lacks them.
+    lacks: Vec<String>,
 }
 
 /// The driver `noop`.
 pub struct Noop {
     record: Option<Mutex<File>>,
+    lacks: Vec<String>,
 }
 
 impl Noop {
     /// Counts the call in the host's figures and writes it down.
     fn took(&self, call: &CallContext, name: &str, arguments: &Value) -> Result<(), DriverError> {
+        if self.lacks.iter().any(|lacking| lacking == name) {
+            return Err(DriverError::not_supported(name));
+        }
         call.host().metric(name, 1.0);
         let Some(record) = &self.record else { return Ok(()) };
         let line = format!("{}\n", json!({ "call": name, "arguments": arguments }));
@@ -52,7 +58,7 @@ impl Driver for Noop {
             Err(error) => Err(DriverError::invalid_argument("the file of `record` cannot be written")
                 .for_operator(format!("{}: {error}", path.display()))),
         };
-        Ok(Self { record: config.record.map(open).transpose()? })
+        Ok(Self { record: config.record.map(open).transpose()?, lacks: config.lacks })
     }
 }
 

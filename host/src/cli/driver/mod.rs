@@ -1,11 +1,13 @@
 //! `capstan driver`: one file for each command.
 
+mod call;
 mod check;
 mod info;
 mod keygen;
 mod list;
 mod lock;
 mod named;
+mod scratch;
 mod sign;
 mod verify;
 
@@ -25,14 +27,10 @@ pub enum Command {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
     },
-    /// Take a driver through the load pipeline up to its first health check, in this process, and report each stage
-    Check {
-        /// A name of known_drivers (NAME or KIND.NAME), or a file
-        driver: String,
-        /// JSON configuration to open a file with
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        driver_config: String,
-    },
+    /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
+    Check(check::Arguments),
+    /// Open an instance of a driver's own and call one method of it
+    Call(call::Arguments),
     /// Make a pair of keys to sign drivers with
     Keygen(keygen::Arguments),
     /// Write beside FILE the signature that a host holds it against
@@ -47,7 +45,14 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => info::info(place, &driver),
-        Command::Check { driver, driver_config } => runtime()?.block_on(check::check(place, &driver, &driver_config)),
+        Command::Check(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(check::check(place, &arguments, &trust))
+        }
+        Command::Call(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(call::call(place, &arguments, &trust))
+        }
         Command::Keygen(arguments) => keygen::keygen(place, &arguments),
         Command::Sign(arguments) => sign::sign(place, &arguments),
         Command::Verify(arguments) => verify::verify(place, &arguments),

@@ -13,4 +13,4 @@ pub(super) use nearest::nearest;
 pub use reader::Effective;
 pub(super) use reader::{Session, TableReader};
 pub(super) use sources::{gather, parse};
-pub(super) use tree::{Node, Table, Value};
+pub(super) use tree::{Node, Table, Value, describe_text};

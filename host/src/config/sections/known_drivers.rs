@@ -128,6 +128,9 @@ impl KnownDriver {
     fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
         check_name(name, table);
         let program = program(table);
+        for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
+            table.inherit(key, &format!("drivers.{key}"));
+        }
         let driver = Self {
             kind,
             name: name.to_owned(),
@@ -221,6 +224,7 @@ fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel 
 /// A command is a process of its own whatever holds for libraries.
 fn isolation(table: &mut TableReader<'_, '_>, program: &DriverProgram, defaults: &Drivers) -> Isolation {
     if matches!(program, DriverProgram::Library(_)) {
+        table.inherit("isolation", "drivers.isolation");
         return table.get("isolation", defaults.isolation);
     }
     if table.get("isolation", Isolation::Process) == Isolation::InProcess {

@@ -14,7 +14,7 @@ mod worker;
 pub use cloud_farm::{CloudEntry, CloudFarm};
 pub use daemon::{Daemon, Role};
 pub use drivers::{DriverPolicy, Drivers, Isolation};
-pub use endpoint::{Endpoint, JobServer};
+pub use endpoint::{Endpoint, EndpointError, JobServer};
 pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
 pub use http::Http;
 pub use known_drivers::{Channel, DriverKind, DriverProgram, KnownDriver, KnownDrivers};
