@@ -206,15 +206,6 @@ fn drivers_are_named_by_kind_and_plain_names() {
 }
 
 #[test]
-fn a_key_for_signatures_is_refused_rather_than_ignored() {
-    one(
-        "[known_drivers.cloud.a]\nlibrary = \"l.so\"\nsignature_key = \"abc\"\n",
-        "capstan.toml:3: known_drivers.cloud.a.signature_key: ",
-        "this version cannot verify",
-    );
-}
-
-#[test]
 fn the_worker_needs_a_driver_that_is_known() {
     one(
         &format!("[daemon]\nroles = [\"worker\"]\n[worker]\ndriver = \"nop\"\n{NOOP}"),

@@ -146,6 +146,7 @@ fn lists_as_table_and_as_json() {
         "manifest",
         "compatibility",
         "checksum",
+        "signature",
         "store",
         "probe",
         "configuration",
@@ -160,7 +161,7 @@ fn lists_as_table_and_as_json() {
         );
     }
     let json = site.expect(0, &["driver", "check", "noop", "--output", "json"]).json();
-    assert!(json["stages"].as_array().unwrap().len() == 12 && json["error"].is_null(), "{json}");
+    assert!(json["stages"].as_array().unwrap().len() == 13 && json["error"].is_null(), "{json}");
     assert_eq!(site.expect(0, &["driver", "info", "noop", "--output", "json"]).json()["manifest"]["name"], "noop");
     site.expect(0, &["driver", "info", "load_balancer.noop"]);
     site.expect(0, &["config", "check", "--output", "json"]).json();
