@@ -158,7 +158,9 @@ impl KnownDriver {
             program,
         };
         let user_stated = table.session.origin(&table.key("user")) != Origin::Default;
-        let stated = [("limits", limits_stated), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
+        // Those that hold anyway are stated by `config show`, whose output is to be readable again.
+        let limits_differ = limits_stated && driver.limits != defaults.limits;
+        let stated = [("limits", limits_differ), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
         confinement::refuse_in_process(driver.isolation, &stated, table);
         if driver.isolation == Isolation::Process {
             driver.limits.check_threads(driver.max_concurrency, table);
@@ -231,11 +233,17 @@ fn program(table: &mut TableReader<'_, '_>) -> DriverProgram {
 }
 
 fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel {
-    match program {
-        DriverProgram::Command(_) => table.get("channel", Channel::Stdio),
-        // Left unread, the key is refused as one that means nothing here.
-        DriverProgram::Library(_) => Channel::Stdio,
+    let channel = table.get("channel", Channel::Stdio);
+    if matches!(program, DriverProgram::Library(_)) && channel != Channel::Stdio {
+        let key = table.key("channel");
+        table.session.fault_at(
+            &key,
+            "a channel for a library",
+            "a command",
+            "remove the key: a library has a socket of its own",
+        );
     }
+    channel
 }
 
 /// A command is a process of its own whatever holds for libraries.
