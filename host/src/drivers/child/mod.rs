@@ -86,7 +86,7 @@ fn run(specification: &str) -> io::Result<()> {
     close_inherited(3)?;
     let Streams { frames, lifeline } = Streams::take()?;
     // From here on there are two of us; the keeper does not come back.
-    keeper::split(lifeline)?;
+    let frames = keeper::split(lifeline, frames)?;
     // Opened while it may still be: afterwards its user may not be able to come by.
     let file = open(specification.program.path())?;
     specification.prepared.apply().map_err(|why| io::Error::other(format!("it cannot be confined: {why}")))?;
