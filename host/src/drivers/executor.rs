@@ -39,6 +39,8 @@ pub(super) struct Condition {
     pub lost_threads: usize,
     /// Why it takes no more calls.
     pub quarantine: Option<String>,
+    /// How often it has started the driver again.
+    pub restarts: u64,
 }
 
 /// Runs the calls of one open instance.
@@ -54,6 +56,12 @@ pub(super) trait Executor: Send + Sync {
 
     /// Waits until no call is out and ends the instance; a fault says why it was left open.
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Starts the driver's process again with the configuration that it has, and closes an open circuit; a fault says why it does
+    /// not run. None when there is no process to restart: a new generation of the same file is opened instead.
+    fn restart(&self) -> Option<BoxFuture<'_, Result<(), String>>> {
+        None
+    }
 
     /// How it is.
     fn condition(&self) -> Condition;

@@ -265,7 +265,7 @@ impl Executor for InProcess {
     }
 
     fn condition(&self) -> Condition {
-        Condition { lost_threads: self.inner.pool.lost(), quarantine: self.inner.quarantine() }
+        Condition { lost_threads: self.inner.pool.lost(), quarantine: self.inner.quarantine(), restarts: 0 }
     }
 }
 

@@ -19,12 +19,11 @@ use super::{
     configuration,
     error::{Failure, Stage, one_line},
     executor::{Answer, Executor, interpret},
-    figures::Figures,
     file,
     gate::Gate,
-    host_services::{CallTable, HostServices, Kept},
+    generations::{Lineage, check_needs},
+    host_services::{CallTable, HostServices},
     in_process::{InProcess, Limits, read_health},
-    instance_state::InstanceState,
     loader,
     manifest::{self, is_name},
     probe,
@@ -35,31 +34,50 @@ use super::{
 /// One loaded version of a driver's file with its open instance.
 pub(super) struct Generation {
     pub number: u64,
+    /// The entry that it was loaded for.
+    pub entry: DriverEntry,
+    /// Deadline of a call that brings none.
+    pub call_timeout: Duration,
     pub manifest: Arc<Manifest>,
     pub sha256: String,
     pub gate: Gate,
     pub calls: Arc<CallTable>,
     pub services: Arc<HostServices>,
     pub executor: Box<dyn Executor>,
+    /// Its time is over: calls that are still out have been cancelled.
+    pub cut_off: AtomicBool,
+}
+
+/// What a load is to bring.
+pub(super) struct Plan<'a> {
+    /// Number of the generation.
+    pub number: u64,
+    /// Hash of the kept copy to load; none means the entry's file.
+    pub kept: Option<&'a str>,
+    /// Methods that the driver must have.
+    pub needs: &'a [String],
 }
 
 /// Takes an entry through all stages. Blocks; runs the driver's `open` and `health`.
 pub(super) fn load(
     settings: &Settings,
     entry: &DriverEntry,
-    number: u64,
-    figures: &Arc<Figures>,
+    plan: &Plan<'_>,
+    lineage: &Lineage,
 ) -> Result<Generation, LoadError> {
-    let path = file::resolve(&settings.driver_directory, &entry.library);
-    stages(settings, entry, &path, number, figures).map_err(|failure| failure.of(entry.full_name(), path))
+    let path = match plan.kept {
+        None => file::resolve(&settings.driver_directory, &entry.library),
+        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
+    };
+    stages(settings, entry, &path, plan, lineage).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
 fn stages(
     settings: &Settings,
     entry: &DriverEntry,
     path: &std::path::Path,
-    number: u64,
-    figures: &Arc<Figures>,
+    plan: &Plan<'_>,
+    lineage: &Lineage,
 ) -> Result<Generation, Failure> {
     if !is_name(&entry.name) {
         return Err(Failure::new(
@@ -69,16 +87,21 @@ fn stages(
             "rename the entry in known_drivers",
         ));
     }
-    let checked = file::open(path, settings.trust_own_files)?;
-    let (facts, manifest) = manifest::read(&checked.bytes)?;
+    let bytes = match plan.kept {
+        None => file::open(path, settings.trust_own_files)?.bytes,
+        Some(sha256) => Store::open(&settings.state_dir)?.read(sha256)?,
+    };
+    let (facts, manifest) = manifest::read(&bytes)?;
     compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-    let sha256 = manifest::sha256(&checked.bytes);
+    check_needs(&manifest, plan.needs)?;
+    let sha256 = manifest::sha256(&bytes);
     checksum(entry.sha256.as_deref(), &sha256)?;
     let store = Store::open(&settings.state_dir)?;
-    let copy = store.keep(&sha256, &checked.bytes)?;
-    drop(checked);
+    let copy = store.keep(&sha256, &bytes)?;
+    drop(bytes);
     probe::probe(settings, &store, &sha256, &copy)?;
     configuration::check(&manifest, &entry.config)?;
+    lineage.note_mapped(&sha256);
     let loaded = loader::load(&copy)?;
     if facts.manifest.as_deref() != Some(&loaded.manifest) {
         return Err(Failure::new(
@@ -89,7 +112,7 @@ fn stages(
         ));
     }
     let calls = Arc::new(CallTable::default());
-    let services = Arc::new(services(settings, entry, &calls));
+    let services = Arc::new(services(settings, entry, &calls, lineage));
     let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
     let limits = Limits {
         max_concurrency: entry.max_concurrency.max(1),
@@ -97,22 +120,33 @@ fn stages(
         cancel_grace: settings.cancel_grace,
     };
     debug_assert_eq!(entry.isolation, Isolation::InProcess, "compatibility lets nothing else through");
-    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(figures));
-    let gate = Gate::new(entry.max_concurrency, entry.max_queue);
-    Ok(Generation { number, manifest: Arc::new(manifest), sha256, gate, calls, services, executor: Box::new(executor) })
+    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(&lineage.figures));
+    let gate = Gate::new(entry.max_concurrency, entry.max_queue, Arc::clone(&lineage.turns));
+    Ok(Generation {
+        number: plan.number,
+        entry: entry.clone(),
+        call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
+        manifest: Arc::new(manifest),
+        sha256,
+        gate,
+        calls,
+        services,
+        executor: Box::new(executor),
+        cut_off: AtomicBool::new(false),
+    })
 }
 
-fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {
+fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, lineage: &Lineage) -> HostServices {
     let full_name = entry.full_name();
     HostServices {
         kind: entry.kind,
         name: entry.name.clone(),
         calls: Arc::clone(calls),
-        state: InstanceState::new(settings.state_dir.join("driver-state").join(&full_name).join("default")),
+        state: Arc::clone(&lineage.state),
         programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
-        kept: Kept::default(),
+        kept: Arc::clone(&lineage.kept),
         ending: AtomicBool::new(false),
     }
 }
@@ -189,7 +223,7 @@ fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instanc
             Stage::Health,
             one_line(&found),
             "a healthy instance",
-            "correct what it names, then restart the daemon",
+            "correct what it names, then `capstan driver reload`",
         )
     };
     let run = move || {
