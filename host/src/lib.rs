@@ -1,5 +1,6 @@
 //! Capstan: a daemon that hosts drivers. Each room knows only the rooms below it; `docs/ARCHITECTURE.md` is the map.
 
+mod backoff;
 pub mod cli;
 pub mod config;
 pub mod drivers;

@@ -127,13 +127,6 @@ async fn what_is_no_driver_is_refused_before_it_runs() {
         assert_says(&line, &parts);
         assert!(!path.join("state/drivers").exists(), "{name}: nothing was copied");
     }
-    let mut isolated = entry("bad", good(path));
-    isolated.isolation = Isolation::Process;
-    let line = refused(path, isolated).await;
-    assert_says(
-        &line,
-        &["stage compatibility", "isolation = \"process\"", "expected", "set isolation = \"in-process\""],
-    );
     let mut named = entry("../up", path.join("good.so"));
     named.kind = Kind::Cloud;
     let line = refused(path, named).await;

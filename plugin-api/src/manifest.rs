@@ -132,12 +132,14 @@ pub struct Manifest {
     pub kind: String,
     /// Interface with its major number: `load_balancer/1`.
     pub interface: String,
-    /// Target triple of the file.
+    /// Target triple of the file; empty for a command.
+    #[serde(default)]
     pub target: String,
     /// `unwind`, `abort`, or `none` for a language that has no panics.
     #[serde(default = "none")]
     pub panic: String,
-    /// Epoch of the boundary.
+    /// Epoch of the boundary; 0 for a command, which has none.
+    #[serde(default)]
     pub epoch: u32,
     /// Methods that the driver answers.
     #[serde(default)]

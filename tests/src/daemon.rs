@@ -103,7 +103,6 @@ reconnect_sleep_seconds = 1
 [drivers]
 directory = "{directory}"
 trust_own_files = true
-isolation = "in-process"
 {drivers}
 
 [worker]

@@ -124,7 +124,7 @@ fn lists_as_table_and_as_json() {
         assert!(head.contains(column), "{column}: {head}");
     }
     let cells: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(cells[..5], ["noop", "load_balancer", "ready", env!("CARGO_PKG_VERSION"), "in-process"], "{row}");
+    assert_eq!(cells[..5], ["noop", "load_balancer", "ready", env!("CARGO_PKG_VERSION"), "process"], "{row}");
     for place in [
         vec![],
         vec!["--url".to_owned(), format!("http://127.0.0.1:{}", site.http_port)],
@@ -293,7 +293,7 @@ fn http_over_tcp_and_over_the_socket() {
         }
         assert_eq!(get("/drivers/v1", "").json()["drivers"][0]["state"], "ready");
         let one = get("/drivers/v1/load_balancer/noop", "").json();
-        assert_eq!((&one["kind"], &one["isolation"]), (&json!("load_balancer"), &json!("in-process")), "{one}");
+        assert_eq!((&one["kind"], &one["isolation"]), (&json!("load_balancer"), &json!("process")), "{one}");
         assert!(get("/", "").json()["links"].is_object());
 
         for path in [

@@ -74,6 +74,12 @@ enum Command {
         /// The file
         path: PathBuf,
     },
+    /// Be the process of an isolated driver; run by the daemon
+    #[command(name = "__driver", hide = true)]
+    DriverProcess {
+        /// What to run, as JSON
+        specification: String,
+    },
 }
 
 /// Runs the command line and says how the process shall end.
@@ -110,6 +116,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Ok(())
         }
         Command::ProbeDriver { path } => return Ok(crate::drivers::probe_main(&path)),
+        Command::DriverProcess { specification } => return Ok(crate::drivers::driver_main(&specification)),
     };
     outcome.map(|()| ExitCode::SUCCESS)
 }

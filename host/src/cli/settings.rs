@@ -30,26 +30,23 @@ pub fn library(drivers: &Drivers, driver: &KnownDriver) -> Option<PathBuf> {
 }
 
 /// What the registry is told of the drivers that `wanted` picks.
-pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -> Result<Settings, Failure> {
+pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -> Settings {
     // Children are started elsewhere, so nothing may be relative to where the daemon was started.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut settings = Settings::new(absolute(&config.daemon.state_dir), absolute(&driver_directory(&config.drivers)));
     settings.trust_own_files = config.drivers.trust_own_files;
     settings.call_timeout = config.drivers.call_timeout;
+    settings.health_interval = config.drivers.health_interval;
     for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
-        settings.drivers.push(entry(driver)?);
+        settings.drivers.push(entry(driver));
     }
-    Ok(settings)
+    settings
 }
 
-fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
-    let DriverProgram::Library(library) = &driver.program else {
-        return Err(Failure::Usage(format!(
-            "{}: a command runs as a process of its own, and this version runs drivers in-process only; name a library",
-            driver.key()
-        )));
-    };
-    let mut entry = DriverEntry::new(driver.kind, &driver.name, library);
+fn entry(driver: &KnownDriver) -> DriverEntry {
+    let mut entry = DriverEntry::new(driver.kind, &driver.name, "");
+    entry.program = driver.program.clone();
+    entry.channel = driver.channel;
     entry.isolation = driver.isolation;
     entry.max_concurrency = driver.max_concurrency;
     entry.max_queue = driver.max_queue;
@@ -58,7 +55,7 @@ fn entry(driver: &KnownDriver) -> Result<DriverEntry, Failure> {
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
-    Ok(entry)
+    entry
 }
 
 /// The secrets of a driver's section by their dotted names, for `secret.get`.

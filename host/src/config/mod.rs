@@ -27,9 +27,9 @@ pub use origin::Origin;
 pub use read::Effective;
 pub use secret::Secret;
 pub use sections::{
-    CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint, Gearman, Http,
-    Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles, Worker,
-    WorkerProtocol,
+    Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint,
+    Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles,
+    Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 

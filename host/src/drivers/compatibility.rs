@@ -26,9 +26,29 @@ fn refuse(found: impl Into<String>, expected: impl Into<String>, remedy: impl In
     Err(Failure::new(Stage::Compatibility, found, expected, remedy))
 }
 
+/// Holds what a command says of itself against the host and the entry.
+pub(super) fn check_interface(manifest: &Manifest, wanted: Kind) -> Result<(), Failure> {
+    let Manifest { kind, interface, .. } = manifest;
+    if kind != wanted.as_str() {
+        return refuse(
+            format!("a driver of kind {kind:?}"),
+            format!("kind {:?}", wanted.as_str()),
+            format!("list it under known_drivers.{kind} or name another file"),
+        );
+    }
+    if !interfaces(wanted).contains(&interface.as_str()) {
+        return refuse(
+            format!("interface {interface:?}"),
+            interfaces(wanted).join(" or "),
+            "install the driver's build for this major, or a newer Capstan",
+        );
+    }
+    Ok(())
+}
+
 /// Holds file and manifest against the host and the entry.
 pub(super) fn check(facts: &ElfFacts, manifest: &Manifest, wanted: &Wanted) -> Result<(), Failure> {
-    let Manifest { kind, interface, target, panic, epoch, .. } = manifest;
+    let Manifest { target, panic, epoch, .. } = manifest;
     if *epoch != abi::EPOCH {
         return refuse(
             format!("a driver of epoch {epoch}"),
@@ -46,20 +66,7 @@ pub(super) fn check(facts: &ElfFacts, manifest: &Manifest, wanted: &Wanted) -> R
     if target != TARGET {
         return refuse(format!("a driver for {target}"), TARGET, format!("build it for {TARGET}"));
     }
-    if kind != wanted.kind.as_str() {
-        return refuse(
-            format!("a driver of kind {kind:?}"),
-            format!("kind {:?}", wanted.kind.as_str()),
-            format!("list it under known_drivers.{kind} or name another file"),
-        );
-    }
-    if !interfaces(wanted.kind).contains(&interface.as_str()) {
-        return refuse(
-            format!("interface {interface:?}"),
-            interfaces(wanted.kind).join(" or "),
-            "install the driver's build for this major, or a newer Capstan",
-        );
-    }
+    check_interface(manifest, wanted.kind)?;
     if panic == "abort" && wanted.isolation == Isolation::InProcess {
         return refuse(
             "a driver built with panic = \"abort\", whose first panic would end the daemon",
@@ -70,15 +77,7 @@ pub(super) fn check(facts: &ElfFacts, manifest: &Manifest, wanted: &Wanted) -> R
     if !matches!(panic.as_str(), "abort" | "none" | "unwind") {
         return refuse(format!("panic strategy {panic:?}"), "unwind, abort or none", "ask the driver's vendor");
     }
-    libc(facts)?;
-    if wanted.isolation == Isolation::Process {
-        return refuse(
-            "isolation = \"process\"",
-            "\"in-process\", the only isolation that this version has",
-            "set isolation = \"in-process\"",
-        );
-    }
-    Ok(())
+    libc(facts)
 }
 
 fn libc(facts: &ElfFacts) -> Result<(), Failure> {

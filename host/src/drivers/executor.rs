@@ -37,10 +37,24 @@ pub(super) enum Answer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
     pub lost_threads: usize,
-    /// Why it takes no more calls.
-    pub quarantine: Option<String>,
-    /// How often it has started the driver again.
+    pub standing: Standing,
+    /// The process of its own, while there is one.
+    pub pid: Option<u32>,
+    /// Processes that were started after the first one.
     pub restarts: u64,
+}
+
+/// Whether it takes calls, else why not.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Standing {
+    #[default]
+    Serving,
+    /// Its process has ended; another is on its way.
+    Restarting(String),
+    /// Its processes ended too often.
+    CircuitOpen(String),
+    /// It lost too many threads.
+    Quarantined(String),
 }
 
 /// Runs the calls of one open instance.
@@ -57,9 +71,8 @@ pub(super) trait Executor: Send + Sync {
     /// Waits until no call is out and ends the instance; a fault says why it was left open.
     fn close(&self, grace: Duration) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Starts the driver's process again with the configuration that it has, and closes an open circuit; a fault says why it does
-    /// not run. None when there is no process to restart: a new generation of the same file is opened instead.
-    fn restart(&self) -> Option<BoxFuture<'_, Result<(), String>>> {
+    /// Ends what runs, whatever it does, and starts it anew; none when only loading the file again does that.
+    fn restart(&self) -> Option<BoxFuture<'_, Result<(), DriverError>>> {
         None
     }
 

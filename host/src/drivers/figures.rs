@@ -27,6 +27,7 @@ pub(super) struct Figures {
     calls: AtomicU64,
     panics: AtomicU64,
     failures: Mutex<Failures>,
+    ends: Mutex<BTreeMap<String, u64>>,
     latency: Histogram,
 }
 
@@ -53,6 +54,7 @@ impl Figures {
             calls: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             failures: Mutex::default(),
+            ends: Mutex::default(),
             latency: Histogram::default(),
         }
     }
@@ -88,6 +90,19 @@ impl Figures {
             seconds: self.metrics.histogram(&names::DRIVER_CALL_SECONDS, [kind, name, method]),
         };
         methods.entry(method.to_owned()).or_insert(found).clone()
+    }
+
+    /// Notes that a process of the driver's ended, in a word and in a line.
+    pub fn note_end(&self, end: &'static str, line: &str) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner).entry(end.to_owned()).or_default() += 1;
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).last = Some(one_line(line));
+        let [kind, name] = &self.labels;
+        self.metrics.counter(&names::DRIVER_ENDS, [kind, name, end]).increment();
+    }
+
+    /// Ends of processes by their word.
+    pub fn ends(&self) -> BTreeMap<String, u64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Methods that were called, whatever came of it.

@@ -135,6 +135,11 @@ pub(super) struct HostServices {
 }
 
 impl HostServices {
+    /// A line that the driver's process printed.
+    pub fn printed(&self, line: &str) {
+        self.log(0, abi::LOG_WARN, "output", line, "");
+    }
+
     /// Lets the instance know that it is to end: `open` ran out of time, or `close` is coming.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);
@@ -270,7 +275,7 @@ impl HostServices {
         })
     }
 
-    fn full_name(&self) -> String {
+    pub(super) fn full_name(&self) -> String {
         format!("{}.{}", self.kind, self.name)
     }
 }

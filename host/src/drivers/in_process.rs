@@ -14,7 +14,7 @@ use capstan_plugin_api::{DriverError, ErrorCode, Health, Retry};
 
 use super::{
     boundary::{Answered, Instance},
-    executor::{Answer, BoxFuture, Call, Condition, Executor, interpret},
+    executor::{Answer, BoxFuture, Call, Condition, Executor, Standing, interpret},
     figures::Figures,
     host_services::CallState,
     pool::{self, Pool},
@@ -265,7 +265,8 @@ impl Executor for InProcess {
     }
 
     fn condition(&self) -> Condition {
-        Condition { lost_threads: self.inner.pool.lost(), quarantine: self.inner.quarantine(), restarts: 0 }
+        let standing = self.inner.quarantine().map_or(Standing::Serving, Standing::Quarantined);
+        Condition { lost_threads: self.inner.pool.lost(), standing, ..Condition::default() }
     }
 }
 

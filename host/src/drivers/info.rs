@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use serde::Serialize;
 
 use super::{
-    Isolation, Kind, Notification, Registry, file,
+    Isolation, Kind, Notification, Registry,
+    executor::Standing,
+    file,
     generations::{Driver, Phase},
     pipeline::Generation,
 };
@@ -22,6 +24,12 @@ pub enum DriverState {
     Ready,
     /// Takes no more calls and finishes those that are out.
     Draining,
+    /// Takes calls, but says that it cannot do its work.
+    Unhealthy,
+    /// Its process ended; another one is on its way.
+    Restarting,
+    /// Its processes ended too often; it is left alone for a while, or until it is restarted by hand.
+    CircuitOpen,
     /// Lost too many threads; takes no calls until they are back.
     Quarantined,
     /// Not loaded.
@@ -30,8 +38,17 @@ pub enum DriverState {
 
 impl DriverState {
     /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Declared, Self::Loading, Self::Ready, Self::Draining, Self::Quarantined, Self::Failed];
+    pub const ALL: [Self; 9] = [
+        Self::Declared,
+        Self::Loading,
+        Self::Ready,
+        Self::Unhealthy,
+        Self::Restarting,
+        Self::CircuitOpen,
+        Self::Draining,
+        Self::Quarantined,
+        Self::Failed,
+    ];
 
     /// As lists and figures show it.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +57,9 @@ impl DriverState {
             Self::Loading => "loading",
             Self::Ready => "ready",
             Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+            Self::Restarting => "restarting",
+            Self::CircuitOpen => "circuit_open",
             Self::Quarantined => "quarantined",
             Self::Failed => "failed",
         }
@@ -108,6 +128,10 @@ pub struct DriverInfo {
     pub queue: usize,
     /// Threads that did not come back.
     pub lost_threads: usize,
+    /// Process of its own, while it has one.
+    pub pid: Option<u32>,
+    /// How processes of its own ended, by the word for it.
+    pub ends: BTreeMap<String, u64>,
     /// Half of the calls took at most so many seconds.
     pub p50: Option<f64>,
     /// 99 of 100 calls took at most so many seconds.
@@ -133,11 +157,17 @@ impl Registry {
         let all: Vec<&Arc<Generation>> = draining.iter().chain(&generation).collect();
         let condition = generation.as_ref().map(|generation| generation.executor.condition()).unwrap_or_default();
         let phase = driver.phase.load();
+        let unwell = driver.unwell.load();
         let state = match &**phase {
             Phase::Declared => DriverState::Declared,
             Phase::Loading => DriverState::Loading,
-            Phase::Loaded if condition.quarantine.is_some() => DriverState::Quarantined,
-            Phase::Loaded => DriverState::Ready,
+            Phase::Loaded => match &condition.standing {
+                Standing::Serving if unwell.is_some() => DriverState::Unhealthy,
+                Standing::Serving => DriverState::Ready,
+                Standing::Restarting(_) => DriverState::Restarting,
+                Standing::CircuitOpen(_) => DriverState::CircuitOpen,
+                Standing::Quarantined(_) => DriverState::Quarantined,
+            },
             Phase::Draining => DriverState::Draining,
             Phase::Failed(_) => DriverState::Failed,
         };
@@ -145,7 +175,10 @@ impl Registry {
         let (errors, last_call_error) = lineage.figures.errors();
         let last_error = match &**phase {
             Phase::Failed(error) => Some(error.to_string()),
-            _ => condition.quarantine.or(last_call_error),
+            _ => match condition.standing {
+                Standing::Serving => Option::clone(&unwell).or(last_call_error),
+                Standing::Restarting(why) | Standing::CircuitOpen(why) | Standing::Quarantined(why) => Some(why),
+            },
         };
         let entry = driver.entry.load();
         let sha256 = generation.as_ref().map(|generation| generation.sha256.clone());
@@ -162,7 +195,7 @@ impl Registry {
             version: manifest.map(|manifest| manifest.version.clone()),
             vendor: manifest.map(|manifest| manifest.vendor.clone()),
             isolation: entry.isolation,
-            path: file::resolve(&self.inner.settings.load().driver_directory, &entry.library),
+            path: file::resolve(&self.inner.settings.load().driver_directory, entry.file()),
             generation: generation.as_ref().map_or(0, |generation| generation.number),
             reloads: record.reloads,
             failed_reloads: record.failed_reloads,
@@ -179,6 +212,8 @@ impl Registry {
             in_flight: all.iter().map(|generation| generation.gate.running()).sum(),
             queue: all.iter().map(|generation| generation.gate.waiting()).sum(),
             lost_threads,
+            pid: condition.pid,
+            ends: lineage.figures.ends(),
             p50: lineage.figures.quantile(0.5),
             p99: lineage.figures.quantile(0.99),
             seconds: lineage.figures.seconds(),

@@ -77,16 +77,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<(ElfFacts, Manifest), Failure> {
 }
 
 fn parse(section: &[u8]) -> Result<Manifest, Failure> {
-    let refuse = |found: String| {
-        Failure::new(
-            Stage::Manifest,
-            found,
-            "a manifest as docs/abi-epoch-1.md describes it",
-            "ask the driver's vendor",
-        )
-    };
     let manifest: Manifest =
         serde_json::from_slice(section).map_err(|error| refuse(format!("a manifest that cannot be read ({error})")))?;
+    check(&manifest)?;
+    Ok(manifest)
+}
+
+fn refuse(found: String) -> Failure {
+    Failure::new(Stage::Manifest, found, "a manifest as docs/abi-epoch-1.md describes it", "ask the driver's vendor")
+}
+
+/// Whether the words of a manifest are such as the host can show and pass on.
+pub(super) fn check(manifest: &Manifest) -> Result<(), Failure> {
     if !is_name(&manifest.name) {
         return Err(refuse(format!("the name {:?} (a-z, 0-9, _ and -, a letter first, at most 64)", manifest.name)));
     }
@@ -96,7 +98,7 @@ fn parse(section: &[u8]) -> Result<Manifest, Failure> {
     if let Some(method) = manifest.methods.iter().find(|method| !is_method(method)) {
         return Err(refuse(format!("the method {method:?} (a-z, 0-9, _ and ., at most 64)")));
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// `[a-z][a-z0-9_-]{0,63}`

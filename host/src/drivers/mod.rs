@@ -5,6 +5,7 @@
 //! the daemon or costs another driver a call, as far as a shared address space allows.
 
 mod boundary;
+mod child;
 mod compatibility;
 mod configuration;
 mod elf;
@@ -12,6 +13,7 @@ mod error;
 mod executor;
 mod figures;
 mod file;
+mod frames;
 mod gate;
 mod generations;
 mod handle;
@@ -19,10 +21,12 @@ mod host_services;
 mod in_process;
 mod info;
 mod instance_state;
+mod isolated;
 mod kind;
 mod libc_version;
 mod loader;
 mod manifest;
+mod monitor;
 mod pipeline;
 mod pool;
 mod probe;
@@ -35,7 +39,8 @@ mod store;
 mod task;
 mod turns;
 
-pub use crate::config::Isolation;
+pub use crate::config::{Channel, DriverProgram, Isolation};
+pub use child::driver_main;
 pub use configuration::{SchemaFinding, schema_faults};
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};

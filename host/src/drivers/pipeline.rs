@@ -1,6 +1,7 @@
 //! All stages of loading, one after the other.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::AtomicBool,
@@ -11,10 +12,12 @@ use std::{
 };
 
 use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
+use tokio::runtime::Handle;
 
 use super::{
-    DriverEntry, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
     boundary::{HostSide, Instance},
+    child::Program,
     compatibility::{self, Wanted},
     configuration,
     error::{Failure, Stage, one_line},
@@ -24,6 +27,7 @@ use super::{
     generations::{Lineage, check_needs},
     host_services::{CallTable, HostServices},
     in_process::{InProcess, Limits, read_health},
+    isolated::{self, Expected, Isolated, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -52,88 +56,162 @@ pub(super) struct Generation {
 pub(super) struct Plan<'a> {
     /// Number of the generation.
     pub number: u64,
-    /// Hash of the kept copy to load; none means the entry's file.
+    /// Hash of the kept copy of a library to load; none means the entry's file.
     pub kept: Option<&'a str>,
     /// Methods that the driver must have.
     pub needs: &'a [String],
 }
 
-/// Takes an entry through all stages. Blocks; runs the driver's `open` and `health`.
+/// Takes an entry through all stages. Blocks, so it may not run on a thread of the runtime; runs the driver's `open` and
+/// `health`.
 pub(super) fn load(
     settings: &Settings,
     entry: &DriverEntry,
     plan: &Plan<'_>,
     lineage: &Lineage,
+    runtime: &Handle,
 ) -> Result<Generation, LoadError> {
-    let path = match plan.kept {
-        None => file::resolve(&settings.driver_directory, &entry.library),
-        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
-    };
-    stages(settings, entry, &path, plan, lineage).map_err(|failure| failure.of(entry.full_name(), path))
-}
-
-fn stages(
-    settings: &Settings,
-    entry: &DriverEntry,
-    path: &std::path::Path,
-    plan: &Plan<'_>,
-    lineage: &Lineage,
-) -> Result<Generation, Failure> {
-    if !is_name(&entry.name) {
-        return Err(Failure::new(
-            Stage::Resolve,
-            format!("the name {:?}", entry.name),
-            "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
-            "rename the entry in known_drivers",
-        ));
-    }
-    let bytes = match plan.kept {
-        None => file::open(path, settings.trust_own_files)?.bytes,
-        Some(sha256) => Store::open(&settings.state_dir)?.read(sha256)?,
-    };
-    let (facts, manifest) = manifest::read(&bytes)?;
-    compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-    check_needs(&manifest, plan.needs)?;
-    let sha256 = manifest::sha256(&bytes);
-    checksum(entry.sha256.as_deref(), &sha256)?;
-    let store = Store::open(&settings.state_dir)?;
-    let copy = store.keep(&sha256, &bytes)?;
-    drop(bytes);
-    probe::probe(settings, &store, &sha256, &copy)?;
-    configuration::check(&manifest, &entry.config)?;
-    lineage.note_mapped(&sha256);
-    let loaded = loader::load(&copy)?;
-    if facts.manifest.as_deref() != Some(&loaded.manifest) {
-        return Err(Failure::new(
-            Stage::Load,
-            "a manifest from `describe` that differs from the one in the file",
-            "the same bytes in both",
-            "ask the driver's vendor: the manifest lies",
-        ));
-    }
     let calls = Arc::new(CallTable::default());
     let services = Arc::new(services(settings, entry, &calls, lineage));
-    let instance = open(settings, entry, loaded.table, Arc::clone(&services))?;
-    let limits = Limits {
-        max_concurrency: entry.max_concurrency.max(1),
-        max_lost: settings.max_lost,
-        cancel_grace: settings.cancel_grace,
+    let loading = Loading { settings, entry, plan, lineage, runtime, calls, services };
+    let path = match plan.kept {
+        None => file::resolve(&settings.driver_directory, entry.file()),
+        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
     };
-    debug_assert_eq!(entry.isolation, Isolation::InProcess, "compatibility lets nothing else through");
-    let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(&lineage.figures));
-    let gate = Gate::new(entry.max_concurrency, entry.max_queue, Arc::clone(&lineage.turns));
-    Ok(Generation {
-        number: plan.number,
-        entry: entry.clone(),
-        call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
-        manifest: Arc::new(manifest),
-        sha256,
-        gate,
-        calls,
-        services,
-        executor: Box::new(executor),
-        cut_off: AtomicBool::new(false),
-    })
+    loading.stages(&path).map_err(|failure| failure.of(entry.full_name(), path))
+}
+
+/// What the stages share.
+struct Loading<'a> {
+    settings: &'a Settings,
+    entry: &'a DriverEntry,
+    plan: &'a Plan<'a>,
+    lineage: &'a Lineage,
+    runtime: &'a Handle,
+    calls: Arc<CallTable>,
+    services: Arc<HostServices>,
+}
+
+impl Loading<'_> {
+    fn stages(self, path: &Path) -> Result<Generation, Failure> {
+        if !is_name(&self.entry.name) {
+            return Err(Failure::new(
+                Stage::Resolve,
+                format!("the name {:?}", self.entry.name),
+                "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
+                "rename the entry in known_drivers",
+            ));
+        }
+        let (manifest, sha256, executor) = match &self.entry.program {
+            DriverProgram::Library(_) => self.library(path)?,
+            DriverProgram::Command(command) => self.command(path, command)?,
+        };
+        let Self { settings, entry, plan, lineage, calls, services, .. } = self;
+        Ok(Generation {
+            number: plan.number,
+            entry: entry.clone(),
+            call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
+            manifest,
+            sha256,
+            gate: Gate::new(entry.max_concurrency, entry.max_queue, Arc::clone(&lineage.turns)),
+            calls,
+            services,
+            executor,
+            cut_off: AtomicBool::new(false),
+        })
+    }
+
+    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        let bytes = match self.plan.kept {
+            None => file::open(path, settings.trust_own_files)?.bytes,
+            Some(sha256) => Store::open(&settings.state_dir)?.read(sha256)?,
+        };
+        let (facts, manifest) = manifest::read(&bytes)?;
+        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
+        check_needs(&manifest, self.plan.needs)?;
+        let sha256 = manifest::sha256(&bytes);
+        checksum(entry.sha256.as_deref(), &sha256)?;
+        let store = Store::open(&settings.state_dir)?;
+        let copy = store.keep(&sha256, &bytes)?;
+        drop(bytes);
+        if entry.isolation == Isolation::Process {
+            // The process is its own probe: what crashes or hangs there costs the daemon nothing.
+            configuration::check(&manifest, &entry.config)?;
+            let manifest = Arc::new(manifest);
+            let program = Program::Library { path: copy, sha256: sha256.clone() };
+            let (isolated, manifest) = self.isolated(program, Expected::Same(manifest))?;
+            return Ok((manifest, sha256, Box::new(isolated)));
+        }
+        probe::probe(settings, &store, &sha256, &copy)?;
+        configuration::check(&manifest, &entry.config)?;
+        self.lineage.note_mapped(&sha256);
+        let loaded = loader::load(&copy)?;
+        if facts.manifest.as_deref() != Some(&loaded.manifest) {
+            return Err(Failure::new(
+                Stage::Load,
+                "a manifest from `describe` that differs from the one in the file",
+                "the same bytes in both",
+                "ask the driver's vendor: the manifest lies",
+            ));
+        }
+        let instance = open(settings, entry, loaded.table, Arc::clone(&self.services))?;
+        let limits = Limits {
+            max_concurrency: entry.max_concurrency.max(1),
+            max_lost: settings.max_lost,
+            cancel_grace: settings.cancel_grace,
+        };
+        let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(&self.lineage.figures));
+        Ok((Arc::new(manifest), sha256, Box::new(executor)))
+    }
+
+    /// A command shows its manifest in its hello, so it is started before that can be looked at.
+    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+        let Self { settings, entry, .. } = self;
+        // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let checked = file::open(&path, settings.trust_own_files)?;
+        let sha256 = manifest::sha256(&checked.bytes);
+        checksum(entry.sha256.as_deref(), &sha256)?;
+        let program = Program::Command {
+            path: checked.path,
+            sha256: sha256.clone(),
+            arguments: command.iter().skip(1).cloned().collect(),
+            on_descriptor: entry.channel == Channel::Descriptor,
+        };
+        let (kind, config, needs) = (entry.kind, entry.config.clone(), self.plan.needs.to_vec());
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            compatibility::check_interface(manifest, kind)?;
+            check_needs(manifest, &needs)?;
+            configuration::check(manifest, &config)
+        };
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
+        let Self { settings, entry, .. } = self;
+        Isolated::start(isolated::Start {
+            launch: Launch {
+                driver: entry.full_name(),
+                executable: settings.probe_executable.clone(),
+                program,
+                max_concurrency: entry.max_concurrency.max(1),
+            },
+            services: Arc::clone(&self.services),
+            config: entry.config.clone(),
+            expected,
+            patience: Patience {
+                hello: settings.probe_timeout,
+                open: settings.open_timeout,
+                health: settings.health_timeout,
+            },
+            cancel_grace: settings.cancel_grace,
+            figures: Arc::clone(&self.lineage.figures),
+            runtime: self.runtime.clone(),
+        })
+    }
 }
 
 fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, lineage: &Lineage) -> HostServices {
@@ -243,6 +321,6 @@ fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instanc
     }
 }
 
-fn spoken(error: &DriverError) -> String {
+pub(super) fn spoken(error: &DriverError) -> String {
     format!("{}: {error}", error.code)
 }

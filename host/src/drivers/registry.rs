@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     DriverEntry, DriverHandle, DriverInfo, DriverUnavailable, Kind, LoadError, RequiredDriversFailed, Settings,
     generations::{Drains, Driver, History, Lineage, Loading, Phase, Times, on_thread},
+    monitor,
     store::Store,
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Inner {
     pub drivers: ArcSwap<BTreeMap<Key, Arc<Driver>>>,
     pub settings: ArcSwap<Settings>,
     pub drains: Drains,
+    /// Where generations drain, and the processes of isolated drivers are looked after.
+    pub runtime: Handle,
     /// Held while a new table is taken over.
     pub applying: Arc<tokio::sync::Mutex<()>>,
     /// Tells the watcher of files that the table has changed, and by being closed that it is to end.
@@ -90,6 +93,7 @@ impl Registry {
             drivers: ArcSwap::default(),
             settings: ArcSwap::from_pointee(settings),
             drains: Drains::default(),
+            runtime: Handle::current(),
             applying: Arc::default(),
             watcher: Mutex::default(),
             lineages: Mutex::default(),
@@ -100,11 +104,12 @@ impl Registry {
             settings.drivers.iter().map(|entry| ((entry.kind, entry.name.clone()), inner.declare(&settings, entry)));
         inner.drivers.store(Arc::new(drivers.collect()));
         let registry = Self { inner: Arc::new(inner) };
-        let (loading, runtime) = (registry.clone(), Handle::current());
+        registry.drivers().iter().for_each(|driver| monitor::watch(&registry.inner, driver));
+        let loading = registry.clone();
         let load_all = move || {
             let _loading = Loading::begin(&loading.inner);
             let drivers = loading.drivers();
-            in_parallel(&drivers, |driver| loading.load(driver, &runtime));
+            in_parallel(&drivers, |driver| loading.load(driver));
         };
         if let Err(error) = on_thread(load_all).await {
             tracing::error!(%error, "the drivers cannot be loaded");
@@ -177,13 +182,13 @@ impl Registry {
         self.inner.drains.end_by(Instant::now() + grace);
         *self.inner.watcher() = None;
         for driver in self.drivers() {
-            self.retire(&driver, grace, &Handle::current());
+            self.retire(&driver, grace);
         }
         self.inner.drains.ended().await;
     }
 
     /// Has a driver take no more calls, and closes it when those that are out have ended.
-    pub(super) fn retire(&self, driver: &Arc<Driver>, calls: Duration, runtime: &Handle) {
+    pub(super) fn retire(&self, driver: &Arc<Driver>, calls: Duration) {
         let switch = driver.switch.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(**driver.phase.load(), Phase::Loaded) {
             return;
@@ -193,7 +198,7 @@ impl Registry {
         drop(switch);
         if let Some(generation) = generation {
             let times = Times { calls, grace: self.inner.settings.load().cancel_grace };
-            self.inner.drains.begin(runtime, driver, generation, times);
+            self.inner.drains.begin(&self.inner.runtime, driver, generation, times);
         }
     }
 }

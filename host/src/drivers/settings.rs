@@ -10,7 +10,7 @@ use std::{
 
 use capstan_plugin_api::Secret;
 
-use super::{Isolation, Kind, host_services::Notification};
+use super::{Channel, DriverProgram, Isolation, Kind, host_services::Notification};
 use crate::telemetry::Figures;
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
@@ -20,8 +20,10 @@ pub struct DriverEntry {
     pub kind: Kind,
     /// Name, from the table.
     pub name: String,
-    /// File; relative to [`Settings::driver_directory`].
-    pub library: PathBuf,
+    /// What runs it; a relative path is one below [`Settings::driver_directory`].
+    pub program: DriverProgram,
+    /// Where a command finds its frames.
+    pub channel: Channel,
     /// Where it runs.
     pub isolation: Isolation,
     /// Calls at the same time; at least 1.
@@ -46,7 +48,8 @@ impl DriverEntry {
         Self {
             kind,
             name: name.into(),
-            library: library.into(),
+            program: DriverProgram::Library(library.into()),
+            channel: Channel::Stdio,
             isolation: Isolation::InProcess,
             max_concurrency: 8,
             max_queue: 64,
@@ -55,6 +58,14 @@ impl DriverEntry {
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             secrets: BTreeMap::new(),
+        }
+    }
+
+    /// The file of the library, or of the command's program.
+    pub fn file(&self) -> &Path {
+        match &self.program {
+            DriverProgram::Library(path) => path,
+            DriverProgram::Command(command) => Path::new(command.first().map_or("", String::as_str)),
         }
     }
 
@@ -69,7 +80,7 @@ impl fmt::Debug for DriverEntry {
         f.debug_struct("DriverEntry")
             .field("kind", &self.kind)
             .field("name", &self.name)
-            .field("library", &self.library)
+            .field("program", &self.program)
             .field("isolation", &self.isolation)
             .finish_non_exhaustive()
     }
@@ -87,7 +98,8 @@ pub struct Settings {
     pub driver_directory: PathBuf,
     /// Admits the daemon's own user as owner of a driver's file and its parents, beside root.
     pub trust_own_files: bool,
-    /// Program that is run as `PROGRAM __probe-driver FILE`; it calls [`super::probe_main`].
+    /// Program that is run as `PROGRAM __probe-driver FILE`, where it calls [`super::probe_main`], and as `PROGRAM __driver
+    /// SPECIFICATION`, where it calls [`super::driver_main`].
     pub probe_executable: PathBuf,
     /// Deadline of a call that brings none.
     pub call_timeout: Duration,
@@ -95,6 +107,8 @@ pub struct Settings {
     pub open_timeout: Duration,
     /// How long a driver may take for `health`.
     pub health_timeout: Duration,
+    /// How often a driver is asked for its health; zero never.
+    pub health_interval: Duration,
     /// How long the throw-away child may take.
     pub probe_timeout: Duration,
     /// Time between `cancel` and giving a thread up for lost.
@@ -114,7 +128,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the defaults: calls and `open` 30 s, health 5 s, probe 10 s, grace 1 s, draining 60 s, 4 lost threads.
+    /// Settings with the defaults: calls and `open` 30 s, health 5 s each 30 s, probe 10 s, grace 1 s, draining 60 s, 4 lost
+    /// threads.
     pub fn new(state_dir: impl Into<PathBuf>, driver_directory: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -124,6 +139,7 @@ impl Settings {
             call_timeout: Duration::from_secs(30),
             open_timeout: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
+            health_interval: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(60),

@@ -37,6 +37,13 @@ pub const DRIVER_LOST_THREADS: GaugeFamily<2> = GaugeFamily {
     labels: ["kind", "driver"],
 };
 
+/// Processes of isolated drivers that ended without being asked to, by how.
+pub const DRIVER_ENDS: CounterFamily<3> = CounterFamily {
+    name: "capstan_driver_ends_total",
+    help: "Processes of a driver that ended without being asked to.",
+    labels: ["kind", "driver", "end"],
+};
+
 /// 1 for the state a driver is in.
 pub const DRIVER_STATE: GaugeFamily<3> = GaugeFamily {
     name: "capstan_driver_state",

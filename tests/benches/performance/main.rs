@@ -14,6 +14,7 @@ mod driver_load;
 mod gearman_round_trip;
 mod haproxy;
 mod hosted;
+mod isolated;
 mod job_server;
 mod machine;
 mod measure;
@@ -32,10 +33,11 @@ use rivals::Rivals;
 
 type Subject = fn(&mut Report, &Rivals);
 
-const SUBJECTS: [(&str, Subject); 7] = [
+const SUBJECTS: [(&str, Subject); 8] = [
     ("driver_call", driver_call::run),
     ("driver_load", driver_load::run),
     ("gearman_round_trip", gearman_round_trip::run),
+    ("isolated", |report, _| isolated::run(report)),
     ("job_server", job_server::run),
     ("member_change", |report, _| member_change::run(report)),
     ("start", |report, _| start::run(report)),

@@ -29,7 +29,7 @@ pub(super) async fn check(place: &Place, name: &str, driver_config: &str) -> Out
         None => {
             let loaded = place.load()?;
             let driver = known(&loaded.config.known_drivers, name)?;
-            let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key())?;
+            let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key());
             // The daemon that may be running owns the state directory.
             settings.state_dir = scratch.path().to_owned();
             settings

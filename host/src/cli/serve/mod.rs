@@ -80,7 +80,7 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let metrics = Metrics::default();
     metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
-    let mut drivers = settings::driver_settings(config, |_| true)?;
+    let mut drivers = settings::driver_settings(config, |_| true);
     drivers.figures = metrics.figures().clone();
     let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
     let readiness = Readiness::default();

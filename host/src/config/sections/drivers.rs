@@ -30,6 +30,8 @@ pub struct Drivers {
     pub max_queue: usize,
     /// The default of `known_drivers.*.*.call_timeout_seconds`.
     pub call_timeout: Duration,
+    /// How often a driver is asked for its health; zero never.
+    pub health_interval: Duration,
 }
 
 impl Drivers {
@@ -41,6 +43,7 @@ impl Drivers {
             max_concurrency: table.within("max_concurrency", 8, 1..=4096),
             max_queue: table.within("max_queue", 64, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
+            health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
         }
     }
 }

@@ -24,6 +24,16 @@ choices! {
     }
 }
 
+choices! {
+    /// Where a command finds its frames.
+    Channel {
+        /// On a descriptor of its own, number 3.
+        Descriptor = "descriptor",
+        /// On standard input and output.
+        Stdio = "stdio",
+    }
+}
+
 /// What runs a driver.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DriverProgram {
@@ -42,6 +52,8 @@ pub struct KnownDriver {
     pub name: String,
     /// The library or command.
     pub program: DriverProgram,
+    /// Where a command finds its frames.
+    pub channel: Channel,
     /// Where its code runs.
     pub isolation: Isolation,
     /// Calls at one time; further ones wait.
@@ -113,7 +125,8 @@ impl KnownDriver {
         let driver = Self {
             kind,
             name: name.to_owned(),
-            isolation: table.get("isolation", defaults.isolation),
+            channel: channel(table, &program),
+            isolation: isolation(table, &program, defaults),
             max_concurrency: table.within("max_concurrency", defaults.max_concurrency, 1..=4096),
             max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
@@ -123,15 +136,6 @@ impl KnownDriver {
             origin: table.origin.clone(),
             program,
         };
-        if matches!(driver.program, DriverProgram::Command(_)) && driver.isolation == Isolation::InProcess {
-            let key = table.key("isolation");
-            table.session.fault_at(
-                &key,
-                "in-process for a command",
-                "process",
-                "remove the key: a command is a process of its own",
-            );
-        }
         refuse_signature(table);
         Some(driver)
     }
@@ -178,6 +182,31 @@ fn program(table: &mut TableReader<'_, '_>) -> DriverProgram {
             DriverProgram::Library(PathBuf::new())
         }
     }
+}
+
+fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel {
+    match program {
+        DriverProgram::Command(_) => table.get("channel", Channel::Stdio),
+        // Left unread, the key is refused as one that means nothing here.
+        DriverProgram::Library(_) => Channel::Stdio,
+    }
+}
+
+/// A command is a process of its own whatever holds for libraries.
+fn isolation(table: &mut TableReader<'_, '_>, program: &DriverProgram, defaults: &Drivers) -> Isolation {
+    if matches!(program, DriverProgram::Library(_)) {
+        return table.get("isolation", defaults.isolation);
+    }
+    if table.get("isolation", Isolation::Process) == Isolation::InProcess {
+        let key = table.key("isolation");
+        table.session.fault_at(
+            &key,
+            "in-process for a command",
+            "process",
+            "remove the key: a command is a process of its own",
+        );
+    }
+    Isolation::Process
 }
 
 /// Accepting the key without verifying anything would be worse than not knowing it.

@@ -17,7 +17,7 @@ pub use drivers::{Drivers, Isolation};
 pub use endpoint::{Endpoint, JobServer};
 pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
 pub use http::Http;
-pub use known_drivers::{DriverKind, DriverProgram, KnownDriver, KnownDrivers};
+pub use known_drivers::{Channel, DriverKind, DriverProgram, KnownDriver, KnownDrivers};
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
 pub use worker::{Worker, WorkerProtocol};

@@ -1,12 +1,14 @@
 //! A new table of drivers: what differs from the one before is done, all of it or nothing.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc};
 
-use tokio::runtime::Handle;
-
-use super::{Driver, Loading, NotApplied, Reloaded, on_thread};
+use super::{
+    Driver, Loading, NotApplied, Reloaded,
+    change::{Next, Source},
+    files, on_thread,
+};
 use crate::drivers::{
-    DriverEntry, Registry, Settings, file,
+    DriverEntry, DriverProgram, Registry, Settings, file, monitor,
     pipeline::Generation,
     registry::{Key, in_parallel},
 };
@@ -33,8 +35,7 @@ impl Applied {
 struct Step {
     driver: Arc<Driver>,
     entry: DriverEntry,
-    /// The kept copy to load; none means the file.
-    kept: Option<String>,
+    source: Source,
 }
 
 impl Registry {
@@ -47,17 +48,17 @@ impl Registry {
     /// Everything is as it was then.
     pub async fn apply(&self, settings: Settings) -> Result<Applied, NotApplied> {
         let one_at_a_time = Arc::clone(&self.inner.applying).lock_owned().await;
-        let (registry, runtime) = (self.clone(), Handle::current());
+        let registry = self.clone();
         let applying = move || {
             let _one_at_a_time = one_at_a_time;
-            registry.apply_now(settings, &runtime)
+            registry.apply_now(settings)
         };
         let no_thread = |error| Err(NotApplied(vec![format!("the drivers cannot be loaded: no thread ({error})")]));
         on_thread(applying).await.unwrap_or_else(no_thread)
     }
 
     /// Blocks.
-    fn apply_now(&self, settings: Settings, runtime: &Handle) -> Result<Applied, NotApplied> {
+    fn apply_now(&self, settings: Settings) -> Result<Applied, NotApplied> {
         let _loading = Loading::begin(&self.inner);
         let running = self.inner.settings.load_full();
         let settings = Settings {
@@ -83,7 +84,7 @@ impl Registry {
                 (true, None) if is_same(&driver.entry.load(), &running, entry, &settings) => {
                     again.push(Arc::clone(&driver));
                 }
-                _ => steps.push(Step { driver: Arc::clone(&driver), entry: entry.clone(), kept: None }),
+                _ => steps.push(Step { driver: Arc::clone(&driver), entry: entry.clone(), source: Source::Files }),
             }
             table.insert(key, driver);
         }
@@ -93,22 +94,19 @@ impl Registry {
         if !in_use.is_empty() {
             return Err(NotApplied(in_use));
         }
-        let generations = self.load_steps(&settings, &steps, runtime)?;
+        let generations = self.load_steps(&settings, &steps)?;
 
         self.inner.settings.store(Arc::new(settings));
         let settings = self.inner.settings.load_full();
         let mut applied = Applied::default();
         for (step, generation) in steps.iter().zip(generations) {
-            let change = self.put_in_place(&step.driver, generation, false, runtime);
+            let change = self.put_in_place(&step.driver, generation);
             let change = change.map_err(|error| NotApplied(vec![error.to_string()]))?;
-            let mut record = step.driver.record();
-            if step.kept.is_none() {
-                record.declined = None;
-            }
             if before.contains_key(&(step.entry.kind, step.entry.name.clone())) {
-                record.reloads += 1;
+                step.driver.record().reloads += 1;
                 applied.changed.push(change);
             } else {
+                monitor::watch(&self.inner, &step.driver);
                 applied.added.push(step.driver.full_name());
             }
         }
@@ -120,10 +118,10 @@ impl Registry {
         }
         self.inner.drivers.store(Arc::new(table));
         for driver in removed {
-            self.retire(driver, settings.drain_timeout, runtime);
+            self.retire(driver, settings.drain_timeout);
             applied.removed.push(driver.full_name());
         }
-        in_parallel(&again, |driver| self.load(driver, runtime));
+        in_parallel(&again, |driver| self.load(driver));
         if let Some(watcher) = self.inner.watcher().as_mut() {
             // Where it has ended nobody has to know.
             let _ended = watcher.write_all(&[0]);
@@ -140,29 +138,32 @@ impl Registry {
         running: &Settings,
         settings: &Settings,
     ) -> Option<Step> {
-        let declined = driver.record().declined.clone();
-        let step = |kept| Some(Step { driver: Arc::clone(driver), entry: entry.clone(), kept });
+        let (files, is_rolled_back) = {
+            let record = driver.record();
+            (record.files.clone(), record.is_rolled_back)
+        };
+        let step = |source| Some(Step { driver: Arc::clone(driver), entry: entry.clone(), source });
         if !is_same(&generation.entry, running, entry, settings) {
-            let other_file = path(&generation.entry, running) != path(entry, settings);
             // Who rolled back and then changes the configuration does not ask for the file that was rolled back from.
-            return step(declined.filter(|_| !other_file).map(|_| generation.sha256.clone()));
+            let is_same_file = path(&generation.entry, running) == path(entry, settings);
+            let stay = is_rolled_back && is_same_file;
+            return step(if stay { Source::Again(generation.sha256.clone()) } else { Source::Files });
         }
-        match self.hash_of_file(driver) {
-            Some(hash) if hash != generation.sha256 && Some(&hash) != declined.as_ref() => step(None),
-            _ => None,
-        }
+        // Files that cannot be read are no difference as long as nothing asks for them.
+        let is_new = files::hash(settings, entry).is_some_and(|hash| Some(hash) != files);
+        is_new.then(|| step(Source::Files)).flatten()
     }
 
     /// All generations, or the faults of those that are refused.
-    fn load_steps(&self, settings: &Settings, steps: &[Step], runtime: &Handle) -> Result<Vec<Generation>, NotApplied> {
-        let loaded = in_parallel(steps, |step| self.next(&step.driver, settings, &step.entry, step.kept.as_deref()));
+    fn load_steps(&self, settings: &Settings, steps: &[Step]) -> Result<Vec<Next>, NotApplied> {
+        let loaded = in_parallel(steps, |step| self.next(&step.driver, settings, &step.entry, &step.source));
         let faults: Vec<String> = loaded.iter().filter_map(|one| one.as_ref().err()).map(ToString::to_string).collect();
         if faults.is_empty() {
             return Ok(loaded.into_iter().flatten().collect());
         }
         for (step, one) in steps.iter().zip(loaded) {
             match one {
-                Ok(generation) => self.discard(&step.driver, generation, runtime),
+                Ok(next) => self.discard(&step.driver, next.generation),
                 Err(error) => step.driver.record().note_failure(&error),
             }
         }
@@ -183,17 +184,20 @@ fn still_used(driver: &Driver) -> Option<String> {
     })
 }
 
-fn path(entry: &DriverEntry, settings: &Settings) -> std::path::PathBuf {
-    file::resolve(&settings.driver_directory, &entry.library)
+fn path(entry: &DriverEntry, settings: &Settings) -> PathBuf {
+    file::resolve(&settings.driver_directory, entry.file())
 }
 
 /// Two entries lead to the same generation, if the file is the same.
 fn is_same(one: &DriverEntry, its: &Settings, other: &DriverEntry, others: &Settings) -> bool {
     let effective = |entry: &DriverEntry, settings: &Settings| DriverEntry {
-        library: path(entry, settings),
+        program: match &entry.program {
+            DriverProgram::Library(_) => DriverProgram::Library(path(entry, settings)),
+            DriverProgram::Command(command) => DriverProgram::Command(command.clone()),
+        },
         call_timeout: Some(entry.call_timeout.unwrap_or(settings.call_timeout)),
         required: false,
         ..entry.clone()
     };
-    effective(one, its) == effective(other, others)
+    path(one, its) == path(other, others) && effective(one, its) == effective(other, others)
 }

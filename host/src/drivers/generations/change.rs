@@ -8,11 +8,10 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::runtime::Handle;
 
-use super::{Driver, Phase, ReloadError, Times};
+use super::{Driver, Phase, ReloadError, Times, files};
 use crate::drivers::{
-    DriverEntry, Kind, LoadError, Registry, Settings, file, manifest,
+    DriverEntry, DriverProgram, Kind, LoadError, Registry, Settings,
     pipeline::{self, Generation, Plan},
     registry::Inner,
 };
@@ -50,6 +49,32 @@ enum Wish {
     Reload,
     Rollback,
     Restart,
+}
+
+/// Where the next generation comes from.
+pub(super) enum Source {
+    /// The entry's files as they are there now.
+    Files,
+    /// The copy of the file that serves, by its hash.
+    Again(String),
+    /// The copy of a file that served before, by its hash.
+    Back(String),
+}
+
+impl Source {
+    fn kept(&self) -> Option<&str> {
+        match self {
+            Self::Files => None,
+            Self::Again(sha256) | Self::Back(sha256) => Some(sha256),
+        }
+    }
+}
+
+/// A generation that may take over, and what is to be remembered of it then.
+pub(super) struct Next {
+    pub generation: Generation,
+    files: Option<String>,
+    is_rolled_back: bool,
 }
 
 impl Generation {
@@ -127,14 +152,14 @@ impl Registry {
             && let Some(restarting) = generation.executor.restart()
         {
             let driver = driver.full_name();
-            restarting.await.map_err(|reason| ReloadError::NotRestarted { driver, reason })?;
+            restarting.await.map_err(|error| ReloadError::NotRestarted { driver, reason: error.to_string() })?;
             let edition = generation.edition();
             return Ok(Reloaded { kind, name: name.to_owned(), before: Some(edition.clone()), after: edition });
         }
-        let (registry, runtime, full_name) = (self.clone(), Handle::current(), driver.full_name());
+        let (registry, full_name) = (self.clone(), driver.full_name());
         let changing = move || {
             let _one_at_a_time = one_at_a_time;
-            registry.change_now(&driver, wish, &runtime)
+            registry.change_now(&driver, wish)
         };
         on_thread(changing).await.unwrap_or_else(|error| {
             Err(ReloadError::Unavailable { driver: full_name, reason: format!("no thread to load it ({error})") })
@@ -142,84 +167,72 @@ impl Registry {
     }
 
     /// Blocks.
-    fn change_now(&self, driver: &Arc<Driver>, wish: Wish, runtime: &Handle) -> Result<Reloaded, ReloadError> {
+    fn change_now(&self, driver: &Arc<Driver>, wish: Wish) -> Result<Reloaded, ReloadError> {
         if self.is_closing(driver) {
             return Err(closing(driver));
         }
         let _loading = Loading::begin(&self.inner);
         let serving = driver.serving().map(|generation| generation.sha256.clone());
-        let (kept, declined) = match wish {
-            Wish::Reload => (None, None),
-            Wish::Restart => (serving, driver.record().declined.clone()),
+        let source = match wish {
+            Wish::Reload => Source::Files,
+            Wish::Restart => serving.map_or(Source::Files, Source::Again),
             Wish::Rollback => {
                 let before = driver.record().history.before(serving.as_deref()).map(|served| served.sha256.clone());
-                let Some(before) = before else {
-                    return Err(ReloadError::NothingBefore { kind: driver.kind, name: driver.name.clone() });
-                };
-                // What was rolled back from before that is still not wanted.
-                let declined = driver.record().declined.clone();
-                (Some(before), declined.or(serving).or_else(|| self.hash_of_file(driver)))
+                Source::Back(
+                    before
+                        .ok_or_else(|| ReloadError::NothingBefore { kind: driver.kind, name: driver.name.clone() })?,
+                )
             }
         };
-        let entry = driver.entry.load_full();
-        let is_back = wish == Wish::Rollback;
-        let outcome = self.bring(driver, &entry, kept.as_deref(), is_back, runtime);
+        let outcome = self.bring(driver, &driver.entry.load_full(), &source);
         let mut record = driver.record();
         match &outcome {
-            Ok(_) => {
-                record.declined = declined;
-                match wish {
-                    Wish::Restart => record.restarts += 1,
-                    Wish::Reload | Wish::Rollback => record.reloads += 1,
-                }
-            }
+            Ok(_) if wish == Wish::Restart => record.restarts += 1,
+            Ok(_) => record.reloads += 1,
             Err(error) => record.note_failure(error),
         }
         outcome
     }
 
     /// Loads and puts in place; a driver that does not serve is loading meanwhile, and then ready or failed. Blocks.
-    fn bring(
-        &self,
-        driver: &Arc<Driver>,
-        entry: &DriverEntry,
-        kept: Option<&str>,
-        is_back: bool,
-        runtime: &Handle,
-    ) -> Result<Reloaded, ReloadError> {
+    fn bring(&self, driver: &Arc<Driver>, entry: &DriverEntry, source: &Source) -> Result<Reloaded, ReloadError> {
         let serves = driver.serving().is_some();
         if !serves {
             driver.phase.store(Arc::new(Phase::Loading));
         }
-        let settings = self.inner.settings.load_full();
-        let generation = self.next(driver, &settings, entry, kept).map_err(|error| {
+        let next = self.next(driver, &self.inner.settings.load_full(), entry, source).map_err(|error| {
             tracing::error!("{error}");
             if !serves {
                 driver.phase.store(Arc::new(Phase::Failed(error.clone())));
             }
             ReloadError::Refused(error)
         })?;
-        self.put_in_place(driver, generation, is_back, runtime)
+        self.put_in_place(driver, next)
     }
 
     /// Loads a driver that does not serve. Blocks.
-    pub(in crate::drivers) fn load(&self, driver: &Arc<Driver>, runtime: &Handle) {
+    pub(in crate::drivers) fn load(&self, driver: &Arc<Driver>) {
         // What comes of it stands in its phase.
-        let _ready_or_failed = self.bring(driver, &driver.entry.load_full(), None, false, runtime);
+        let _ready_or_failed = self.bring(driver, &driver.entry.load_full(), &Source::Files);
     }
 
     /// The next generation, not in place yet. Blocks.
-    pub(in crate::drivers) fn next(
+    pub(super) fn next(
         &self,
         driver: &Driver,
         settings: &Settings,
         entry: &DriverEntry,
-        kept: Option<&str>,
-    ) -> Result<Generation, LoadError> {
+        source: &Source,
+    ) -> Result<Next, LoadError> {
         let retired = || driver.lineage.retired(driver.serving().as_ref().map(|serving| serving.sha256.as_str()));
         let before = retired();
-        let plan = Plan { number: driver.next_number(), kept, needs: &driver.methods_in_use() };
-        let loaded = pipeline::load(settings, entry, &plan, &driver.lineage);
+        // Before they are loaded: what is written meanwhile is something new.
+        let files = match source {
+            Source::Files | Source::Back(_) => files::hash(settings, entry),
+            Source::Again(_) => driver.record().files.clone(),
+        };
+        let plan = Plan { number: driver.next_number(), kept: source.kept(), needs: &driver.methods_in_use() };
+        let loaded = pipeline::load(settings, entry, &plan, &driver.lineage, &self.inner.runtime);
         // What is loaded now retires the one that serves, or stays unused itself.
         let after = retired();
         if after > before && after.is_multiple_of(MANY_RETIRED) {
@@ -228,33 +241,37 @@ impl Registry {
                 "libraries that serve no more stay in the daemon's memory; restart the daemon when it suits, or set isolation = \"process\""
             );
         }
-        loaded
+        let is_rolled_back = match source {
+            Source::Files => false,
+            Source::Back(_) => true,
+            Source::Again(_) => driver.record().is_rolled_back,
+        };
+        Ok(Next { generation: loaded?, files, is_rolled_back })
     }
 
     /// Lets a generation serve and sees the one before to its end.
-    pub(in crate::drivers) fn put_in_place(
-        &self,
-        driver: &Arc<Driver>,
-        generation: Generation,
-        is_back: bool,
-        runtime: &Handle,
-    ) -> Result<Reloaded, ReloadError> {
+    pub(super) fn put_in_place(&self, driver: &Arc<Driver>, next: Next) -> Result<Reloaded, ReloadError> {
+        let Next { generation, files, is_rolled_back } = next;
+        let is_library = matches!(generation.entry.program, DriverProgram::Library(_));
         let settings = self.inner.settings.load_full();
         let after = generation.edition();
         let switch = driver.switch.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_closing(driver) {
             drop(switch);
-            self.discard(driver, generation, runtime);
+            self.discard(driver, generation);
             return Err(closing(driver));
         }
         driver.entry.store(Arc::new(generation.entry.clone()));
         driver.note_number(generation.number);
         let before = driver.generation.swap(Some(Arc::new(generation)));
         driver.phase.store(Arc::new(Phase::Loaded));
+        driver.unwell.store(Arc::new(None));
         drop(switch);
         let mut record = driver.record();
-        record.history.note(&after.sha256, &after.version, is_back);
-        record.last_reload_error = None;
+        (record.files, record.is_rolled_back, record.last_reload_error) = (files, is_rolled_back, None);
+        if is_library {
+            record.history.note(&after.sha256, &after.version, is_rolled_back);
+        }
         drop(record);
         let (name, Edition { generation, version, sha256 }) = (driver.full_name(), &after);
         let edition = before.as_ref().map(|before| before.edition());
@@ -267,7 +284,7 @@ impl Registry {
         }
         if let Some(before) = before {
             let times = Times { calls: settings.drain_timeout, grace: settings.cancel_grace };
-            self.inner.drains.begin(runtime, driver, before, times);
+            self.inner.drains.begin(&self.inner.runtime, driver, before, times);
         }
         Ok(Reloaded { kind: driver.kind, name: driver.name.clone(), before: edition, after })
     }
@@ -277,17 +294,9 @@ impl Registry {
     }
 
     /// Closes a generation that never served.
-    pub(in crate::drivers) fn discard(&self, driver: &Arc<Driver>, generation: Generation, runtime: &Handle) {
+    pub(super) fn discard(&self, driver: &Arc<Driver>, generation: Generation) {
         let times = Times { calls: Duration::ZERO, grace: self.inner.settings.load().cancel_grace };
-        self.inner.drains.begin(runtime, driver, Arc::new(generation), times);
-    }
-
-    /// SHA-256 of the entry's file as it lies there now; none when it cannot be read.
-    pub(in crate::drivers) fn hash_of_file(&self, driver: &Driver) -> Option<String> {
-        let settings = self.inner.settings.load();
-        let path = file::resolve(&settings.driver_directory, &driver.entry.load().library);
-        let checked = file::open(&path, settings.trust_own_files).ok()?;
-        Some(manifest::sha256(&checked.bytes))
+        self.inner.drains.begin(&self.inner.runtime, driver, Arc::new(generation), times);
     }
 }
 

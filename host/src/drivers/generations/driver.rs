@@ -20,6 +20,8 @@ pub(in crate::drivers) struct Driver {
     pub lineage: Arc<Lineage>,
     pub generation: ArcSwapOption<Generation>,
     pub phase: ArcSwap<Phase>,
+    /// What it said when it was last asked for its health; none while it is well.
+    pub unwell: ArcSwap<Option<String>>,
     /// Held while the driver is changed, so that one change follows the other.
     pub changing: Arc<tokio::sync::Mutex<()>>,
     /// Held for the moment in which `generation` and `phase` change together.
@@ -43,8 +45,10 @@ pub(in crate::drivers) enum Phase {
 /// What is remembered of a driver's changes.
 pub(in crate::drivers) struct Record {
     pub history: History,
-    /// The file that the operator rolled back from; only a wish for a reload or another file ends that.
-    pub declined: Option<String>,
+    /// Hash of the entry's files when they were last loaded, or rolled back from: what differs from it is new.
+    pub files: Option<String>,
+    /// Serves a kept copy because the operator rolled back to it; a wish for a reload or new files end that.
+    pub is_rolled_back: bool,
     pub reloads: u64,
     pub failed_reloads: u64,
     /// Restarts, without those of the generations that are still there.
@@ -75,11 +79,13 @@ impl Driver {
             lineage,
             generation: ArcSwapOption::empty(),
             phase: ArcSwap::from_pointee(Phase::Declared),
+            unwell: ArcSwap::from_pointee(None),
             changing: Arc::default(),
             switch: Mutex::default(),
             record: Mutex::new(Record {
                 history,
-                declined: None,
+                files: None,
+                is_rolled_back: false,
                 reloads: 0,
                 failed_reloads: 0,
                 restarts: 0,

@@ -9,6 +9,7 @@ mod change;
 mod drain;
 mod driver;
 mod error;
+mod files;
 mod history;
 mod lineage;
 mod needs;

@@ -18,10 +18,9 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::inotify::{self, CreateFlags, WatchFlags},
 };
-use tokio::runtime::Handle;
 
-use super::on_thread;
-use crate::drivers::{Kind, Registry, file, registry::Key};
+use super::{files, on_thread};
+use crate::drivers::{Kind, Registry, registry::Key};
 
 /// A file is whole when size and time have stayed the same for so long.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -45,14 +44,14 @@ struct Watched {
 
 impl Registry {
     /// Reloads each driver whose file changes, once the file is whole, until the registry is closed; entries that come and go are
-    /// followed. Needs a tokio runtime.
+    /// followed.
     ///
     /// # Errors
     /// The kernel does not watch, or there is no thread.
     pub fn watch(&self) -> io::Result<()> {
         let kernel = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let (told, tell) = io::pipe()?;
-        let (inner, runtime) = (Arc::downgrade(&self.inner), Handle::current());
+        let (inner, runtime) = (Arc::downgrade(&self.inner), self.inner.runtime.clone());
         let watching = move || {
             let mut files = Files::default();
             let mut again = Some(Duration::ZERO);
@@ -76,13 +75,12 @@ impl Registry {
         let registry = self.clone();
         let Ok(driver) = self.driver(kind, name) else { return };
         let full_name = driver.full_name();
-        let is_other = move || {
-            let hash = registry.hash_of_file(&driver);
-            let serving = driver.serving().map(|generation| generation.sha256.clone());
+        let is_new = move || {
             // One that cannot be read is for the reload to refuse, in its words.
-            hash.is_none() || hash != serving && hash != driver.record().declined
+            let files = files::hash(&registry.inner.settings.load(), &driver.entry.load());
+            files.is_none() || files != driver.record().files
         };
-        if on_thread(is_other).await.unwrap_or(false) {
+        if on_thread(is_new).await.unwrap_or(false) {
             tracing::info!(driver = %full_name, "its file has changed; it is reloaded");
             let _logged = self.reload(kind, name).await;
         }
@@ -92,17 +90,18 @@ impl Registry {
 impl Files {
     /// Looks at all files: which drivers are to be reloaded, and when to look again although nothing is told.
     fn look(&mut self, registry: &Registry, kernel: &OwnedFd) -> (Vec<Key>, Option<Duration>) {
-        let directory = registry.inner.settings.load().driver_directory.clone();
-        let mut files = BTreeMap::new();
+        let settings = registry.inner.settings.load_full();
+        let mut watched_files = BTreeMap::new();
         for driver in registry.drivers() {
-            let path = file::resolve(&directory, &driver.entry.load().library);
-            let key = ((driver.kind, driver.name.clone()), path);
-            // Before the file is looked at, so that nothing happens in between unseen.
-            watch(kernel, &key.1);
-            let watched = self.0.remove(&key).unwrap_or_else(|| Watched { loaded: look(&key.1), changed: None });
-            files.insert(key, watched);
+            for path in files::of(&settings, &driver.entry.load()) {
+                let key = ((driver.kind, driver.name.clone()), path);
+                // Before the file is looked at, so that nothing happens in between unseen.
+                watch(kernel, &key.1);
+                let watched = self.0.remove(&key).unwrap_or_else(|| Watched { loaded: look(&key.1), changed: None });
+                watched_files.insert(key, watched);
+            }
         }
-        self.0 = files;
+        self.0 = watched_files;
         let now = Instant::now();
         let (mut due, mut again) = (Vec::new(), None::<Duration>);
         for ((key, path), watched) in &mut self.0 {

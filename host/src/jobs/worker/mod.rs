@@ -1,6 +1,5 @@
 //! Taking jobs.
 
-mod backoff;
 mod handler;
 mod session;
 
@@ -13,12 +12,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use self::backoff::Backoff;
 pub use self::handler::{Handler, Job, JobResult, Progress};
 use self::session::Session;
 use super::endpoint::Endpoint;
 use super::packet::MAX_FUNCTION;
 use super::transport::Transport;
+use crate::backoff::Backoff;
+
+/// The first wait before a lost server is tried again.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -160,7 +162,7 @@ async fn keep_connected<H: Handler>(
     endpoint: &Endpoint,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut backoff = Backoff::new(shared.options.reconnect_sleep);
+    let mut backoff = Backoff::new(FIRST_WAIT, shared.options.reconnect_sleep);
     loop {
         let opened = tokio::select! {
             biased;

@@ -1,25 +1,24 @@
-//! How long to wait before trying a server again.
+//! How long to wait before something is tried again.
 
 use std::time::Duration;
 
-/// The first wait.
-const FIRST: Duration = Duration::from_millis(100);
-
-/// Doubles from 100 ms to the limit. Each wait is drawn from the upper half of its span, so that the workers of a server
-/// that comes back do not all arrive in the same moment.
-pub(super) struct Backoff {
+/// Doubles from the first wait to the limit. Each wait is drawn from the upper half of its span, so that all who lost the same
+/// thing do not come back in the same moment.
+pub(crate) struct Backoff {
+    first: Duration,
     next: Duration,
     limit: Duration,
 }
 
 impl Backoff {
-    pub fn new(limit: Duration) -> Backoff {
-        Backoff { next: FIRST.min(limit), limit }
+    pub fn new(first: Duration, limit: Duration) -> Self {
+        let first = first.min(limit);
+        Self { first, next: first, limit }
     }
 
-    /// The server answered: the next loss starts from the beginning.
+    /// It went well: the next loss starts from the beginning.
     pub fn reset(&mut self) {
-        self.next = FIRST.min(self.limit);
+        self.next = self.first;
     }
 
     /// The next wait.
@@ -41,15 +40,16 @@ mod tests {
     #[test]
     fn waits_grow_to_the_limit_and_are_never_longer() {
         let limit = Duration::from_secs(2);
-        let mut backoff = Backoff::new(limit);
-        let mut span = FIRST;
+        let first = Duration::from_millis(100);
+        let mut backoff = Backoff::new(first, limit);
+        let mut span = first;
         for _ in 0..50 {
             let wait = backoff.wait();
             assert!(wait >= span / 2 && wait <= span, "{wait:?} of {span:?}");
             span = (span * 2).min(limit);
         }
         backoff.reset();
-        assert!(backoff.wait() <= FIRST);
-        assert!(Backoff::new(Duration::from_millis(10)).wait() <= Duration::from_millis(10));
+        assert!(backoff.wait() <= first);
+        assert!(Backoff::new(first, Duration::from_millis(10)).wait() <= Duration::from_millis(10));
     }
 }
