@@ -37,18 +37,25 @@ impl Response {
 pub fn get(port: u16, path: &str, headers: &str) -> io::Result<Response> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    exchange(stream, path, headers)
+    exchange(stream, "GET", path, headers)
+}
+
+/// POSTs to a path over TCP, without a body.
+pub fn post(port: u16, path: &str, headers: &str) -> io::Result<Response> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    exchange(stream, "POST", path, headers)
 }
 
 /// GETs a path over a Unix socket.
 pub fn get_unix(socket: &Path, path: &str, headers: &str) -> io::Result<Response> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    exchange(stream, path, headers)
+    exchange(stream, "GET", path, headers)
 }
 
-fn exchange(mut stream: impl Read + Write, path: &str, headers: &str) -> io::Result<Response> {
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n")?;
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> io::Result<Response> {
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;

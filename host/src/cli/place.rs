@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the options that every command has say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Place {
     /// The configuration file.
     pub config: PathBuf,
@@ -23,17 +23,28 @@ pub struct Place {
     pub output: Output,
 }
 
+/// A value that an option of the command lays over the configuration.
+#[derive(Clone, Debug)]
+pub struct SetByOption {
+    /// The key.
+    pub key: &'static str,
+    /// The value, as TOML or text.
+    pub value: String,
+    /// How the operator knows it.
+    pub option: &'static str,
+}
+
 impl Place {
     /// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
     pub fn load(&self) -> Result<Loaded, Failure> {
         finish(&Loader::new(&ProcessEnvironment).file(&self.config))
     }
 
-    /// Reads the configuration for a daemon, with what the command's options lay over it: `(key, value, option)`. The
-    /// drivers' own sections are held against their schemas.
-    pub fn load_all(&self, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
+    /// Reads the configuration for a daemon, with what the command's options lay over it. The drivers' own sections are held
+    /// against their schemas.
+    pub fn load_all(&self, options: &[SetByOption]) -> Result<Loaded, Failure> {
         let mut loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
-        for (key, value, option) in options {
+        for SetByOption { key, value, option } in options {
             loader = loader.set(key, value, option);
         }
         finish(&loader)

@@ -1,10 +1,13 @@
 //! `capstan driver`: one file for each command.
 
+mod change;
 mod check;
 mod info;
 mod list;
 mod named;
+mod running;
 
+use change::Change;
 use clap::Subcommand;
 
 use super::{
@@ -16,7 +19,7 @@ use super::{
 pub enum Command {
     /// What the daemon has loaded, in which state, and how it does
     List,
-    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it
+    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it; and what the daemon says of it
     Info {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
@@ -29,12 +32,30 @@ pub enum Command {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         driver_config: String,
     },
+    /// Load a driver's file anew: the next version serves once it has passed every check, calls that are out finish with the old one
+    Reload {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
+    /// Bring back the file that served before, from the daemon's own copy, until the next reload or restart of the daemon
+    Rollback {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
+    /// Start a driver's process again, or open a driver in the daemon anew; ends a quarantine and closes an open circuit
+    Restart {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
-        Command::Info { driver } => info::info(place, &driver),
+        Command::Info { driver } => runtime()?.block_on(info::info(place, &driver)),
         Command::Check { driver, driver_config } => runtime()?.block_on(check::check(place, &driver, &driver_config)),
+        Command::Reload { driver } => runtime()?.block_on(change::change(place, &driver, Change::Reload)),
+        Command::Rollback { driver } => runtime()?.block_on(change::change(place, &driver, Change::Rollback)),
+        Command::Restart { driver } => runtime()?.block_on(change::change(place, &driver, Change::Restart)),
     }
 }
