@@ -3,6 +3,7 @@
 mod backoff;
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod drivers;
 pub mod http;
 pub mod jobs;

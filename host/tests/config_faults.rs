@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use capstan::config::{DriverSchemas, Drivers, Faults, InstanceConfig, KnownDriver, Loader, SchemaFault, load};
+use capstan::config::{DriverSchemas, Drivers, Faults, InstanceConfig, KnownDriver, Loader, Misfit, SchemaFault, load};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -256,7 +256,11 @@ fn names_for_gearman_and_levels_for_the_log_are_checked() {
         "capstan.toml:2: telemetry.level: found the text \"loud\"",
         "off, error, warn",
     );
-    one("[gearman]\npoll_seconds = 0\n", "capstan.toml:2: gearman.poll_seconds: found the number 0", "above 0");
+    one(
+        "[gearman]\nreconnect_sleep_seconds = 0\n",
+        "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0",
+        "above 0",
+    );
     one("[worker]\nmax_depth = 9999999999999999999\n", "capstan.toml:2: worker.max_depth: ", "whole number from 0 to");
 }
 
@@ -294,7 +298,7 @@ impl DriverSchemas for Stand {
                 found.push(SchemaFault {
                     pointer: pointer.to_owned(),
                     expected: format!("a number, not {text}"),
-                    known_keys: Vec::new(),
+                    misfit: Misfit::Value { choices: Vec::new(), is_secret: false, remedy: "correct it" },
                 });
             }
         }
@@ -302,7 +306,7 @@ impl DriverSchemas for Stand {
             found.push(SchemaFault {
                 pointer: "/must".to_owned(),
                 expected: "a text".to_owned(),
-                known_keys: Vec::new(),
+                misfit: Misfit::MissingKey,
             });
         }
         found
@@ -321,11 +325,11 @@ fn faults_inside_a_drivers_own_table_get_their_line_too() {
     let faults = Loader::new(&variables).file(&path).schemas(&Stand).load().unwrap_err();
     let begins = [
         "capstan.toml:3: known_drivers.load_balancer.noop.config.must: found nothing; expected a text; ",
-        "capstan.toml:4: known_drivers.load_balancer.noop.config.a: found \"odd\"; expected a number, not odd; ",
-        "capstan.toml:6: known_drivers.load_balancer.noop.config.deep.0.b: found \"odd\"; ",
+        "capstan.toml:4: known_drivers.load_balancer.noop.config.a: found the text \"odd\"; expected a number, not odd; ",
+        "capstan.toml:6: known_drivers.load_balancer.noop.config.deep.0.b: found the text \"odd\"; ",
         "capstan.toml:8: known_drivers.load_balancer.noop.config.token: found a secret; expected a number, not *****; ",
         "capstan.toml:13: known_drivers.cloud.skipped.required: ",
-        "capstan.toml:17: cloud_farm.default.extra_params.port: found \"odd\"; ",
+        "capstan.toml:17: cloud_farm.default.extra_params.port: found the text \"odd\"; ",
     ];
     let found = lines(&faults, folder.path());
     assert_eq!(found.len(), begins.len(), "{found:#?}");

@@ -3,7 +3,7 @@
 // A test that cannot go on has failed, in its helping functions too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use capstan::config::{Config, DriverKind, Endpoint, Role, import::libra_ini, load};
 use serde_json::json;
@@ -19,7 +19,7 @@ fn loaded(toml: &str) -> Config {
 }
 
 fn endpoint(host: &str, port: u16) -> Endpoint {
-    Endpoint { host: host.to_owned(), port }
+    Endpoint::new(host, port)
 }
 
 const LAST_GENERATION: &str = "\
@@ -62,14 +62,14 @@ host = db
 
 #[test]
 fn every_option_of_the_worker_is_carried_over_or_named() {
-    let imported = libra_ini(LAST_GENERATION);
+    let imported = libra_ini(Path::new("etc/worker.ini"), LAST_GENERATION);
     let config = loaded(&imported.toml);
     assert_eq!(config.daemon.roles, [Role::Worker]);
     let gearman = &config.gearman;
     assert_eq!(gearman.endpoints(), [endpoint("10.0.0.1", 4730), endpoint("gearman.example.org", 4731)]);
     assert_eq!((gearman.keepalive, gearman.keepcnt), (true, Some(3)));
     assert_eq!((gearman.keepidle, gearman.keepintvl), (Some(Duration::from_secs(60)), Some(Duration::from_secs(10))));
-    assert_eq!((gearman.poll, gearman.reconnect_sleep), (Duration::from_secs(2), Duration::from_secs(30)));
+    assert_eq!(gearman.reconnect_sleep, Duration::from_secs(30));
     assert!(gearman.tls.as_ref().unwrap().key.ends_with("key.pem"));
     assert_eq!((config.worker.driver.as_str(), config.telemetry.level.as_str()), ("haproxy", "debug"));
     let haproxy = config.known_drivers.get(DriverKind::LoadBalancer, "haproxy").unwrap();
@@ -84,15 +84,16 @@ fn every_option_of_the_worker_is_carried_over_or_named() {
         })
     );
     let starts = [
-        "libra.ini:2: [DEFAULT] daemon: no counterpart: ",
-        "libra.ini:3: [DEFAULT] user: carried over as known_drivers.load_balancer.haproxy.config.stats_user; ",
-        "libra.ini:4: [DEFAULT] group: carried over",
-        "libra.ini:5: [DEFAULT] billing_enable: no counterpart: not part of the worker",
-        "libra.ini:23: [worker] pid: no counterpart: ",
-        "libra.ini:28: [worker:haproxy] statsfile: no counterpart: ",
-        "libra.ini:31: [mgm] az: not part of the worker; its later home is the pool section",
-        "libra.ini:32: [mgm] nova_user: not part of the worker; ",
-        "libra.ini:35: [mysql1] host: not part of the worker; its later home is the store section",
+        "etc/worker.ini:2: [DEFAULT] daemon: no counterpart: ",
+        "etc/worker.ini:3: [DEFAULT] user: carried over as known_drivers.load_balancer.haproxy.config.stats_user; ",
+        "etc/worker.ini:4: [DEFAULT] group: carried over",
+        "etc/worker.ini:5: [DEFAULT] billing_enable: no counterpart: not part of the worker",
+        "etc/worker.ini:15: [gearman] poll: no counterpart: the job server wakes an idle worker",
+        "etc/worker.ini:23: [worker] pid: no counterpart: ",
+        "etc/worker.ini:28: [worker:haproxy] statsfile: no counterpart: ",
+        "etc/worker.ini:31: [mgm] az: not part of the worker; its later home is the pool section",
+        "etc/worker.ini:32: [mgm] nova_user: not part of the worker; ",
+        "etc/worker.ini:35: [mysql1] host: not part of the worker; its later home is the store section",
     ];
     assert_eq!(imported.notes.len(), starts.len(), "{:#?}", imported.notes);
     for (note, start) in imported.notes.iter().zip(starts) {
@@ -103,6 +104,7 @@ fn every_option_of_the_worker_is_carried_over_or_named() {
 #[test]
 fn the_first_generation_kept_all_in_one_section() {
     let imported = libra_ini(
+        Path::new("libra.ini"),
         "[global]\nverbose = true\nnodaemon = false\n[worker]\nserver = one:4730 two:4730\nreconnect-sleep = 5\n\
          haproxy-service = ubuntu\ndriver = haproxy\nlogfile = /var/log/libra/worker.log\n",
     );
@@ -115,7 +117,7 @@ fn the_first_generation_kept_all_in_one_section() {
 
 #[test]
 fn an_empty_file_means_libras_defaults() {
-    let imported = libra_ini("");
+    let imported = libra_ini(Path::new("libra.ini"), "");
     let config = loaded(&imported.toml);
     assert_eq!(config.gearman.endpoints(), [endpoint("localhost", 4730)]);
     assert_eq!((config.worker.driver.as_str(), config.telemetry.level.as_str()), ("haproxy", "warn"));
@@ -125,7 +127,8 @@ fn an_empty_file_means_libras_defaults() {
 #[test]
 fn what_cannot_be_understood_is_named_and_never_breaks_the_result() {
     let imported = libra_ini(
-        "stray\n[gearman]\nservers = nonsense\npoll = soon\nkeepalive = perhaps\nkeepcnt = 1.5\nssl_ca =\nunheard_of = 1\n\
+        Path::new("libra.ini"),
+        "stray\n[gearman]\nservers = nonsense\nreconnect_sleep = soon\nkeepalive = perhaps\nkeepcnt = 1.5\nssl_ca =\nunheard_of = 1\n\
          [worker]\ndriver = Own_\"driver\n[worker:haproxy]\nservice = solaris\nlogfile = /var/log/\"q\".log\n[other]\nx = 1\n",
     );
     let config = loaded(&imported.toml);
@@ -137,7 +140,7 @@ fn what_cannot_be_understood_is_named_and_never_breaks_the_result() {
 
 #[test]
 fn a_driver_of_another_name_gets_an_entry() {
-    let imported = libra_ini("[worker]\ndriver = own-driver\n");
+    let imported = libra_ini(Path::new("libra.ini"), "[worker]\ndriver = own-driver\n");
     assert!(loaded(&imported.toml).known_drivers.get(DriverKind::LoadBalancer, "own-driver").is_some());
     assert!(imported.notes[0].contains("libcapstan_load_balancer_own_driver.so"), "{:#?}", imported.notes);
 }

@@ -61,7 +61,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(http.socket, PathBuf::from("/run/capstan/capstan.sock"));
     assert_eq!(store.url, "sqlite:/var/lib/capstan/capstan.db");
     assert!(gearman.is_embedded() && gearman.tls.is_none());
-    assert_eq!(gearman.endpoints(), [Endpoint { host: "127.0.0.1".to_owned(), port: 4730 }]);
+    assert_eq!(gearman.endpoints(), [Endpoint::new("127.0.0.1", 4730)]);
     assert_eq!(gearman.reconnect_sleep, Duration::from_secs(60));
     assert_eq!((worker.function.as_str(), worker.device.as_str()), ("lb-7", "lb-7"));
     assert_eq!(worker.diagnostics_targets, gearman.endpoints());
@@ -110,7 +110,7 @@ fn the_environment_overrides_files_and_options_override_both() {
     .variable("CAPSTAN_WORKER__DRIVER", "my-lb")
     .variable("CAPSTAN_DAEMON__ROLES", "[\"worker\"]")
     .variable("CAPSTAN_HTTP__LISTEN", "[\"127.0.0.1:0\"]")
-    .variable("CAPSTAN_GEARMAN__POLL_SECONDS", "0.25")
+    .variable("CAPSTAN_GEARMAN__RECONNECT_SLEEP_SECONDS", "0.25")
     .variable("CAPSTAN_KNOWN_DRIVERS__LOAD_BALANCER__MY_LB__CONFIG__BIND_ADDRESS", "127.0.0.2")
     .variable("CAPSTAN_LOG", "ignored");
     let loaded = Loader::new(&place.variables)
@@ -122,7 +122,7 @@ fn the_environment_overrides_files_and_options_override_both() {
     assert_eq!((config.worker.function.as_str(), config.worker.device.as_str()), ("7", "option"));
     assert_eq!(config.daemon.roles, [Role::Worker]);
     assert_eq!(config.http.listen, ["127.0.0.1:0".parse().unwrap()]);
-    assert_eq!(config.gearman.poll, Duration::from_millis(250));
+    assert_eq!(config.gearman.reconnect_sleep, Duration::from_millis(250));
     let driver = config.known_drivers.get(DriverKind::LoadBalancer, "my-lb").unwrap();
     assert_eq!(driver.config.expose(), &json!({ "bind_address": "127.0.0.2" }));
     assert_eq!(place.origin(&loaded, "worker.function"), "environment CAPSTAN_WORKER__FUNCTION");
@@ -292,4 +292,19 @@ fn the_process_has_an_environment_and_a_name() {
     assert!(!environment.host_name().is_empty());
     assert!(environment.get("PATH").is_some());
     assert!(environment.starting_with("PATH").iter().any(|(name, _)| name == "PATH"));
+}
+
+#[test]
+fn bug40_what_has_no_effect_is_said() {
+    let with = |keepalive: bool| {
+        let text = format!("[gearman]\nkeepalive = {keepalive}\nkeepcnt = 3\nkeepidle = 60\n");
+        Place::new(&[("capstan.toml", &text)]).load().warnings
+    };
+    assert_eq!(with(true), []);
+    let warnings: Vec<String> = with(false).iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("capstan.toml:3: gearman.keepcnt: has no effect without gearman.keepalive = true"),
+        "{warnings:?}"
+    );
 }

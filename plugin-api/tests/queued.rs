@@ -90,6 +90,7 @@ impl Driver for Seed {
 
 impl LoadBalancerDriver for Seed {
     fn init(&self, _call: &CallContext) -> Result<(), DriverError> {
+        // S10: libra skipped what a driver lacks here.
         Err(DriverError::not_supported("init"))
     }
     fn add_server(&self, _call: &CallContext, _server: &Server) -> Result<(), DriverError> {
@@ -161,7 +162,7 @@ fn target(generation: u64) -> Value {
 }
 
 #[test]
-fn one_apply_makes_the_calls_in_the_order_of_libra() {
+fn w22_one_apply_makes_the_calls_in_the_order_of_libra() {
     let services = Arc::default();
     let driven = recorder(&services);
     let mut first = balancer("a", "HTTP", &["10.0.0.1", "10.0.0.2"]);
@@ -173,6 +174,7 @@ fn one_apply_makes_the_calls_in_the_order_of_libra() {
     first["pools"][0]["members"][1]["weight"] = json!(7);
     first["pools"][0]["members"][1]["backup"] = json!(true);
     let mut second = balancer("b", "TCP", &["10.0.0.3", "10.0.0.4"]);
+    second["listeners"][0]["port"] = json!(443);
     second["pools"][0]["members"][0]["state"] = json!("disabled");
 
     let answer = driven.ok("apply", &apply(3, vec![first, second]));
@@ -187,7 +189,7 @@ fn one_apply_makes_the_calls_in_the_order_of_libra() {
             "set_timeouts http 30000 30000 5 1",
             "add_server http m0 10.0.0.1:8080 1 false",
             "add_server http m1 10.0.0.2:8080 7 true",
-            "add_protocol tcp None",
+            "add_protocol tcp Some(443)",
             "set_algorithm tcp RoundRobin",
             "set_timeouts tcp 30000 30000 30000 3",
             "add_server tcp m1 10.0.0.4:8080 1 false",
@@ -303,7 +305,7 @@ fn one_of_several_and_none_of_them() {
 }
 
 #[test]
-fn the_seeds_eight_calls_carry_one_load_balancer() {
+fn s10_the_seeds_eight_calls_carry_one_load_balancer() {
     let driven = seed();
     let (status, answer) = driven.invoke("apply", &apply(1, vec![balancer("a", "HTTP", &["10.0.0.1"])]));
     assert_eq!((status, &answer["method"]), (STATUS_OK, &json!("calls")), "{answer}");

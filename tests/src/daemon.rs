@@ -157,6 +157,20 @@ library = "{library}"
 
     /// Starts the daemon by this command and waits until it says that it is ready.
     pub fn start_with(&self, command: &[&str]) -> Daemon<'_> {
+        let mut capstan = Command::new(paths::capstan());
+        capstan.arg("--config").arg(self.config()).args(command);
+        self.start_by(&mut capstan)
+    }
+
+    /// Starts `capstan serve` in a folder, the configuration file named as it is seen from there, and waits until it says that it
+    /// is ready.
+    pub fn start_in(&self, folder: &Path, config: &Path) -> Daemon<'_> {
+        let mut capstan = Command::new(paths::capstan());
+        capstan.current_dir(folder).arg("--config").arg(config).arg("serve");
+        self.start_by(&mut capstan)
+    }
+
+    fn start_by(&self, capstan: &mut Command) -> Daemon<'_> {
         let socket_path = self.folder.path().join("notify");
         let _from_the_start_before = fs::remove_file(&socket_path);
         let socket = UnixDatagram::bind(&socket_path).expect("the notification socket");
@@ -167,14 +181,7 @@ library = "{library}"
             .open(self.folder.path().join("log"))
             .expect("the log file is opened");
         let mut process = Process::spawn(
-            Command::new(paths::capstan())
-                .arg("--config")
-                .arg(self.config())
-                .args(command)
-                .env("NOTIFY_SOCKET", &socket_path)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log),
+            capstan.env("NOTIFY_SOCKET", &socket_path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log),
         )
         .expect("capstan starts");
         let mut buffer = [0; 4096];

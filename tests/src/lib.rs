@@ -8,6 +8,7 @@ pub mod gearman;
 pub mod gearmand;
 pub mod http;
 pub mod load;
+pub mod message;
 pub mod paths;
 pub mod process;
 pub mod random;

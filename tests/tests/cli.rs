@@ -6,6 +6,8 @@ use std::{
     fs,
     io::Write,
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -196,6 +198,52 @@ fn a_check_says_at_which_stage_a_driver_fails() {
 }
 
 #[test]
+fn a_file_is_checked_by_the_rules_about_owners_that_hold_when_it_is_loaded() {
+    let site = Site::worker("noop", "");
+    // Folders that all may write and nobody may take from others are good enough for development only.
+    let shared = site.path().join("shared");
+    fs::create_dir_all(shared.join("own")).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let library = shared.join("own/driver.so");
+    fs::copy(paths::driver("load_balancer_noop"), &library).unwrap();
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o644)).unwrap();
+    let library = library.to_str().unwrap();
+    let check = ["driver", "check", library];
+    let stages = |ended: &Ended| -> Vec<String> {
+        ended.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+
+    // Without a configuration it is as strict as a daemon without one.
+    let without = |more: &[&str]| capstan(&[&["--config", "/nowhere/capstan.toml"], &check[..], more].concat());
+    let ended = without(&[]);
+    assert_eq!((ended.code, stages(&ended)), (Some(1), vec!["resolve ok".to_owned(), "file failed".to_owned()]));
+    assert!(ended.error.contains("note: for development, --trust-own-files checks it as"), "{}", ended.error);
+    let json = without(&["--output", "json"]).json();
+    assert!(json["error"].as_str().unwrap().contains("stage file: "), "{json}");
+    assert!(json["remark"].as_str().unwrap().contains("--trust-own-files"), "{json}");
+    let ended = without(&["--trust-own-files"]);
+    assert_eq!((ended.code, stages(&ended).len()), (Some(0), 12), "{ended:?}");
+    let remark = "note: only --trust-own-files admits this file: found ";
+    assert!(ended.error.starts_with(remark) && !ended.error.contains("chmod go-w /tmp"), "{}", ended.error);
+
+    // With one, it is as that says, and a daemon says the same.
+    let text = fs::read_to_string(site.config()).unwrap();
+    let line = text.lines().position(|line| line.starts_with("trust_own_files")).unwrap() + 1;
+    let ended = site.expect(0, &check);
+    let who = format!("drivers.trust_own_files = true ({}:{line})", site.config().display());
+    assert!(ended.error.starts_with(&format!("note: only {who} admits this file: found ")), "{}", ended.error);
+    site.configure(&format!(
+        "{}\n[known_drivers.load_balancer.strict]\nlibrary = \"{library}\"\nrequired = true\n",
+        text.replace("trust_own_files = true", "trust_own_files = false")
+    ));
+    let found = site.expect(1, &check).error;
+    let found = found.split("stage file: ").nth(1).unwrap();
+    assert!(site.expect(1, &["driver", "check", "strict"]).error.contains(found));
+    assert!(site.expect(69, &["serve"]).error.contains(found));
+    site.expect(0, &["driver", "check", "strict", "--trust-own-files"]);
+}
+
+#[test]
 fn jobs_are_sent_in_every_way() {
     let gearmand = Gearmand::start();
     for job_server in [None, Some(gearmand.port())] {
@@ -325,7 +373,7 @@ fn http_over_tcp_and_over_the_socket() {
     stream.write_all(b"\0\x16\x03\x01 no HTTP\r\n\r\n").unwrap();
     let _held_open = TcpStream::connect(("127.0.0.1", site.http_port)).unwrap();
     assert_eq!(over_tcp("/livez", "").status, 200);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     daemon.stop();
     assert!(!socket.exists(), "the socket goes with the daemon");
@@ -411,6 +459,78 @@ fn a_message_at_hand_is_finished_before_the_daemon_ends() {
             gearman::try_submit(site.job_server_port, "x", b"{}").unwrap_err().kind(),
             std::io::ErrorKind::ConnectionRefused
         );
+    }
+}
+
+#[test]
+fn further_signals_while_the_daemon_ends_change_nothing() {
+    let site =
+        Site::new(Setup { driver: "bad", driver_config: "invoke = { suspend = \"sleep:1500\" }", ..Setup::default() });
+    for (signal, answer) in [
+        (Signal::TERM, "already ending"),
+        (Signal::INT, "already ending"),
+        (Signal::HUP, "the configuration was read again; nothing changed"),
+    ] {
+        let daemon = site.start();
+        let seen = |text: &str| site.log().matches(text).count();
+        let tells = |text: &str, signal| {
+            let before = seen(text);
+            daemon.signal(signal);
+            wait_for(text, Duration::from_secs(10), || (seen(text) > before).then_some(()));
+        };
+        thread::scope(|scope| {
+            let reply = scope.spawn(|| site.pass(&json!({ "hpcs_action": "SUSPEND" })));
+            wait_for("the call to be out", Duration::from_secs(10), || {
+                let listed = http::get(site.http_port, "/drivers/v1/load_balancer/bad", "").unwrap().json();
+                (listed["in_flight"] == 1).then_some(())
+            });
+            tells("ending: no new messages are taken", Signal::TERM);
+            tells(answer, signal);
+            tells(answer, signal);
+            reply.join().expect("the reply came");
+        });
+        daemon.ended();
+    }
+}
+
+#[test]
+fn the_configuration_and_the_folders_in_it_may_be_named_by_relative_paths() {
+    let site = Site::haproxy();
+    let text = fs::read_to_string(site.config()).unwrap();
+    let root = format!("{}/", site.path().display());
+    let relative = ["state_dir", "run_dir"].into_iter().fold(text, |text, key| {
+        assert!(text.contains(&format!("{key} = \"{root}")), "{key}: {text}");
+        text.replace(&format!("{key} = \"{root}"), &format!("{key} = \""))
+    });
+    // Drivers beside the configuration, as a vendor's trial would have them.
+    fs::create_dir(site.path().join("drivers")).unwrap();
+    fs::set_permissions(site.path().join("drivers"), fs::Permissions::from_mode(0o755)).unwrap();
+    let library = paths::driver("load_balancer_haproxy");
+    fs::copy(&library, site.path().join("drivers").join(library.file_name().unwrap())).unwrap();
+    let directory = format!("directory = \"{}\"", paths::build().display());
+    assert!(relative.contains(&directory));
+    site.configure(&relative.replace(&directory, "directory = \"drivers\""));
+
+    // Seen from its own folder, and from another one.
+    let from_root = site.config().strip_prefix("/").unwrap().to_owned();
+    for (folder, config) in [(site.path(), Path::new("capstan.toml")), (Path::new("/"), &from_root)] {
+        let daemon = site.start_in(folder, config);
+        // The driver's copy is probed by a child, HAProxy is started and recorded below the state directory.
+        site.pass(&update(free_port(), &[("1", free_port())]));
+        assert!(!site.haproxy_processes().is_empty());
+        let listed = Command::new(paths::capstan())
+            .current_dir(folder)
+            .arg("--config")
+            .arg(config)
+            .args(["driver", "list", "--output", "json"])
+            .output()
+            .unwrap();
+        assert_eq!(Ended::of(listed).json()["drivers"][0]["state"], "ready");
+        site.pass(&json!({ "hpcs_action": "DELETE" }));
+        daemon.stop();
+        for name in ["state/lock", "state/drivers"] {
+            assert!(site.path().join(name).exists(), "{name}");
+        }
     }
 }
 

@@ -90,7 +90,7 @@ lisen = ["127.0.0.1:8770"]
 [gearman]
 servers = ["embedded", "localhost:99999"]
 embedded_listen = "127.0.0.1:8770"
-poll_seconds = "often"
+keepidle = "often"
 
 {}
 [known_drivers.load_balancer.haproxy]
@@ -125,13 +125,8 @@ format = "yaml"
         ("lisen", &["http.lisen: found an unknown key", "did you mean \"listen\"?"][..]),
         ("localhost:99999", &["gearman.servers", "found ", "expected "]),
         ("embedded_listen", &["gearman.embedded_listen: found 127.0.0.1:8770; expected a port of its own"]),
-        ("poll_seconds", &["gearman.poll_seconds: found the text \"often\"", "expected "]),
-        (
-            "maxconn",
-            &[
-                "haproxy.config.maxconn: found \"many\"; expected a value of type integer; see capstan driver info haproxy",
-            ],
-        ),
+        ("keepidle", &["gearman.keepidle: found the text \"often\"", "expected "]),
+        ("maxconn", &["haproxy.config.maxconn: found the text \"many\"; expected a whole number"]),
         ("bind_adress", &["haproxy.config.bind_adress: found an unknown key", "did you mean \"bind_address\"?"]),
         ("dumy", &["cloud_farm.default.engine", "dummy"]),
         ("secrets/absent", &["cloud_farm.default.password: found the secret file", "unreadable", "expected a secret"]),
@@ -185,6 +180,18 @@ fn a_port_that_two_listeners_want_is_a_fault() {
 }
 
 #[test]
+fn a_job_server_on_a_port_that_nobody_knows_is_a_fault() {
+    let files = Files::new("[gearman]\nembedded_listen = \"127.0.0.1:0\"\n");
+    assert_eq!(
+        files.faults(&[]),
+        [
+            "capstan.toml:2: gearman.embedded_listen: found the text \"127.0.0.1:0\"; expected a port from 1 to 65535, by \
+          which workers and clients find the job server; choose one, such as 4730"
+        ]
+    );
+}
+
+#[test]
 fn files_of_conf_d_and_variables_lie_over_the_file_and_show_says_so() {
     let files = Files::new(&format!(
         "[daemon]\nroles = [\"worker\"]\n[worker]\ndriver = \"noop\"\nfunction = \"one\"\n{}",
@@ -230,6 +237,68 @@ fn files_of_conf_d_and_variables_lie_over_the_file_and_show_says_so() {
         faults.len() == 1 && faults[0].contains("CAPSTAN_WORKER__FUNKTION") && faults[0].contains("did you mean"),
         "{faults:#?}"
     );
+}
+
+#[test]
+fn a_value_taken_over_from_another_key_shows_that_keys_place() {
+    let text = r#"[daemon]
+run_dir = "run"
+
+[gearman]
+embedded_listen = "127.0.0.1:9004"
+
+[drivers]
+isolation = "in-process"
+max_queue = 7
+
+[known_drivers.load_balancer.heir]
+library = "heir.so"
+max_queue = 9
+
+[known_drivers.cloud.program]
+command = ["/program"]
+
+[worker]
+function = "node"
+"#;
+    let files = Files::new(text);
+    let variables = [("CAPSTAN_DRIVERS__CALL_TIMEOUT_SECONDS", "3")];
+    let config = files.path("capstan.toml").display().to_string();
+    let at = |part: &str| format!("{config}:{}", line_of(text, part));
+    let shown = files.run(0, &["config", "show", "--output", "json"], &variables).json();
+    let text_form = files.run(0, &["config", "show"], &variables).out;
+    for (key, origin, inherits) in [
+        ("known_drivers.load_balancer.heir.isolation", at("isolation"), Some("drivers.isolation")),
+        ("known_drivers.load_balancer.heir.max_queue", at("max_queue = 9"), None),
+        ("known_drivers.load_balancer.heir.max_concurrency", "default".to_owned(), None),
+        (
+            "known_drivers.load_balancer.heir.call_timeout_seconds",
+            "environment CAPSTAN_DRIVERS__CALL_TIMEOUT_SECONDS".to_owned(),
+            Some("drivers.call_timeout_seconds"),
+        ),
+        // A command is a process of its own, whatever is said of drivers in general.
+        ("known_drivers.cloud.program.isolation", "default".to_owned(), None),
+        ("known_drivers.cloud.program.max_queue", at("max_queue = 7"), Some("drivers.max_queue")),
+        ("http.socket", at("run_dir"), Some("daemon.run_dir")),
+        ("store.url", "default".to_owned(), None),
+        ("worker.device", at("function"), Some("worker.function")),
+        ("worker.diagnostics_targets", at("embedded_listen"), Some("gearman.embedded_listen")),
+        ("drivers.isolation", at("isolation"), None),
+    ] {
+        let values = shown["values"].as_array().unwrap();
+        let row = values.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!((row["origin"].as_str(), row["inherits"].as_str()), (Some(&*origin), inherits), "{row}");
+        let place = inherits.map_or_else(|| format!("  # {origin}"), |from| format!("  # {origin} ({from})"));
+        let (section, name) = key.rsplit_once('.').unwrap();
+        let section = text_form.split(&format!("[{section}]\n")).nth(1).unwrap().split("\n\n").next().unwrap();
+        let line = section.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{key}: {text_form}"));
+        assert!(line.ends_with(&place), "{line}");
+    }
+    // A fault of such a value is placed where it was written.
+    let run_dir = "x".repeat(100);
+    files.write("capstan.toml", &text.replace("\"run\"", &format!("\"/{run_dir}\"")));
+    let fault = format!("capstan.toml:2: http.socket: found /{run_dir}/capstan.sock, which has 114 bytes; ");
+    assert!(files.faults(&[])[0].starts_with(&fault));
 }
 
 #[test]
@@ -329,14 +398,13 @@ az = 1
 #[test]
 fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     let files = Files::new("");
-    files.write("libra.ini", LIBRA);
-    let libra = files.path("libra.ini");
+    files.write("old worker.ini", LIBRA);
+    let libra = files.path("old worker.ini");
     let imported = files.run(0, &["config", "import", libra.to_str().unwrap()], &[]);
     for line in [
         "servers = [\"10.0.0.1:4730\", \"gearman.example.org:4731\"]",
         "keepalive = true",
         "keepcnt = 3",
-        "poll_seconds = 2",
         "reconnect_sleep_seconds = 30",
         "driver = \"haproxy\"",
         "control = \"systemd\"",
@@ -344,9 +412,15 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     ] {
         assert!(imported.out.lines().any(|found| found.starts_with(line)), "{line}:\n{}", imported.out);
     }
-    for note in ["daemon", "pid", "statsfile", "mgm"] {
+    for note in ["daemon", "poll", "pid", "statsfile", "mgm"] {
         assert!(imported.error.contains(note), "{note}: {}", imported.error);
     }
+    // Whatever it is called, its name is what the notes and the result speak of.
+    assert!(imported.out.starts_with(&format!("# Translated from {}.\n", libra.display())), "{}", imported.out);
+    let line = line_of(LIBRA, "pid = ");
+    let note = format!("{}:{line}: [worker] pid: no counterpart: ", libra.display());
+    assert!(imported.error.lines().any(|found| found.starts_with(&note)), "{note}:\n{}", imported.error);
+    assert!(imported.error.lines().all(|found| found.starts_with(&format!("{}:", libra.display()))), "{imported:?}");
     files.write("capstan.toml", &imported.out);
     let directory = paths::build().display().to_string();
     let variables = [("CAPSTAN_DRIVERS__DIRECTORY", directory.as_str()), ("CAPSTAN_DRIVERS__TRUST_OWN_FILES", "true")];
@@ -357,7 +431,7 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     // What cannot be read is usage, not a bug.
     files.run(64, &["config", "import", "/nowhere/libra.ini"], &[]);
     // Text that is no INI at all is named, not translated into nothing.
-    files.write("libra.ini", "\u{0}\u{1}[[[\nno = section\n====\n");
+    files.write("old worker.ini", "\u{0}\u{1}[[[\nno = section\n====\n");
     let odd = files.run(0, &["config", "import", libra.to_str().unwrap()], &[]);
     assert!(!odd.error.is_empty(), "{odd:?}");
 }
@@ -416,13 +490,114 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
     assert!(site.log().contains("htpp"), "the fault is named");
     site.configure("[[[ no TOML");
     hang_up("the running one is kept");
+    fs::write(site.config(), [0xff, 0xfe, 0]).unwrap();
+    hang_up("the running one is kept");
     fs::remove_file(site.config()).unwrap();
     hang_up("the running one is kept");
+    fs::create_dir(site.config()).unwrap();
+    hang_up("the running one is kept");
+    fs::remove_dir(site.config()).unwrap();
     site.configure(&good.replace("[worker]\n", "[worker]\nmax_depth = 30\n"));
     hang_up("restart to apply what changed");
     site.configure(&good);
+    for _ in 0..50 {
+        daemon.signal(rustix::process::Signal::HUP);
+    }
     hang_up("nothing changed");
     daemon.stop();
+}
+
+#[test]
+fn a_fault_of_a_drivers_own_section_is_one_plain_line_at_its_place() {
+    let text = format!(
+        r#"{}
+[known_drivers.load_balancer.haproxy]
+library = "libcapstan_load_balancer_haproxy.so"
+[known_drivers.load_balancer.haproxy.config]
+control = "system"
+spare_slots = -1
+bind_address = 7
+maxconn = "many"
+reload_timeout_seconds = 1.5
+haproxy_path = ["/usr/sbin/haproxy"]
+log_fiel = "/var/log/haproxy.log"
+colour = "red"
+
+[known_drivers.mgm.minimal]
+library = "libcapstan_mgm_minimal.so"
+
+[known_drivers.mgm.second]
+library = "libcapstan_mgm_minimal.so"
+[known_drivers.mgm.second.config]
+"#,
+        drivers(&paths::build())
+    );
+    let files = Files::new(&text);
+    let haproxy = "known_drivers.load_balancer.haproxy.config";
+    let missing = "found nothing; expected a text; add url; capstan driver info";
+    let expected = [
+        (
+            "control",
+            format!(
+                "{haproxy}.control: found the text \"system\"; expected \"process\" or \"systemd\"; did you mean \"systemd\"?"
+            ),
+        ),
+        (
+            "spare_slots",
+            format!(
+                "{haproxy}.spare_slots: found the number -1; expected a whole number from 0 to 65535; correct the number"
+            ),
+        ),
+        (
+            "bind_address",
+            format!("{haproxy}.bind_address: found the number 7; expected a text; write it in double quotes"),
+        ),
+        (
+            "maxconn",
+            format!(
+                "{haproxy}.maxconn: found the text \"many\"; expected a whole number from 0 to 4294967295; write a number without quotes"
+            ),
+        ),
+        (
+            "reload_timeout",
+            format!(
+                "{haproxy}.reload_timeout_seconds: found the number 1.5; expected a whole number from 0 to 4294967295; write a whole number"
+            ),
+        ),
+        (
+            "haproxy_path",
+            format!("{haproxy}.haproxy_path: found a list; expected a text; write one text in double quotes"),
+        ),
+        ("log_fiel", format!("{haproxy}.log_fiel: found an unknown key; expected a key among archive_directory, ")),
+        ("colour", format!("{haproxy}.colour: found an unknown key; expected a key among archive_directory, ")),
+        (
+            "[known_drivers.mgm.minimal]",
+            format!("known_drivers.mgm.minimal.config.url: {missing} minimal says what it is for"),
+        ),
+        (
+            "[known_drivers.mgm.second.config]",
+            format!("known_drivers.mgm.second.config.url: {missing} second says what it is for"),
+        ),
+    ];
+    let faults = files.faults(&[]);
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, (part, says)) in faults.iter().zip(expected) {
+        let says = format!("capstan.toml:{}: {says}", line_of(&text, part));
+        assert!(if says.ends_with(", ") { fault.starts_with(&says) } else { *fault == says }, "{fault}\n{says}");
+    }
+    assert!(faults[6].ends_with("; did you mean \"log_file\"?") && faults[7].ends_with("; remove it"), "{faults:#?}");
+    // A check of the driver says the same of all of them, in its one line.
+    let ended = files.run(1, &["driver", "check", "haproxy"], &[]);
+    for part in [
+        "stage configuration: ",
+        "config.control (not \"process\" or \"systemd\")",
+        "config.maxconn (not a whole number from 0 to 4294967295)",
+        "config.colour (unknown)",
+    ] {
+        assert!(ended.error.contains(part), "{part}: {}", ended.error);
+    }
+    let ended = files.run(1, &["driver", "check", "minimal"], &[]);
+    assert!(ended.error.contains("found config.url (missing: a text); expected"), "{}", ended.error);
 }
 
 #[test]

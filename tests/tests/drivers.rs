@@ -13,13 +13,11 @@ use std::{
 
 use capstan_tests::{
     daemon::{Setup, Site, update},
-    elf, http, paths, wait_for,
+    elf, http,
+    message::action,
+    paths, wait_for,
 };
 use serde_json::{Value, json};
-
-fn action(name: &str) -> Value {
-    json!({ "hpcs_action": name })
-}
 
 /// The driver in C that the repository ships as an example, with more C at its end.
 fn c_driver(to: &Path, more: &str) {
@@ -355,6 +353,7 @@ fn drivers_that_crash_lie_or_refuse_when_they_are_loaded() {
     shelf.entry_word("epoch", &["probe: ", "a table of epoch 7", "expected", "docs/abi-epoch-1.md"]);
     shelf.entry_word("size", &["probe: ", "a table of 8 bytes", "expected", "docs/abi-epoch-1.md"]);
     shelf.entry_word("other", &["probe: ", "`describe` that differs", "expected", "the manifest lies"]);
+    shelf.entry_word("descr", &["probe: ", "died by SIGABRT", "expected", "vendor"]);
     shelf.entry_word("abort", &["probe: ", "died by SIGABRT", "expected", "vendor"]);
     shelf.entry_word("panic", &["probe: ", "died by SIGABRT", "expected", "vendor"]);
     for (name, word, says) in [
@@ -405,6 +404,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
         ("null_body", ""),
         ("status:77", ""),
         ("huge:100", ""),
+        ("wordy:1", "many words"),
         ("pending:1000000", ""),
         ("hang", ""),
         ("hang_until_cancelled", ""),
@@ -416,7 +416,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
         let site = Site::new(Setup {
             driver: "bad",
             driver_config: &config,
-            drivers: "call_timeout_seconds = 0.5",
+            drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.5",
             more: "[known_drivers.load_balancer.noop]\nlibrary = \"libcapstan_load_balancer_noop.so\"",
             ..Setup::default()
         });
@@ -424,7 +424,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
         let reply = site.ask(&action("SUSPEND"));
         let error = reply["hpcs_error"].as_str().unwrap_or_default();
         assert_eq!(reply["hpcs_response"], "FAIL", "{word}: {reply}");
-        assert!(!error.is_empty() && error.contains(text) && error.len() < 1000, "{word}: {reply}");
+        assert!(!error.is_empty() && error.contains(text) && error.len() < 5000, "{word}: {reply}");
         site.pass(&action("ENABLE"));
         site.pass(&update(80, &[("1", 81)]));
         let listed = site.expect(0, &["driver", "list", "--output", "json"]).json();
@@ -432,6 +432,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
             |name: &str| listed["drivers"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
         let errors: u64 = of("bad")["errors"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
         assert_eq!(errors, 1, "{word}: {}", of("bad")["errors"]);
+        assert!(site.log().len() < 200_000, "{word}: the log has {} bytes", site.log().len());
         assert_eq!((&of("noop")["state"], &of("bad")["state"]), (&json!("ready"), &json!("ready")), "{word}");
         if word == "hang" {
             assert_eq!(of("bad")["lost_threads"], 1);
@@ -445,11 +446,39 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
 }
 
 #[test]
+fn a_cancel_or_a_close_that_goes_wrong_holds_up_nobody() {
+    for isolation in ["in-process", "process"] {
+        for word in ["panic", "hang", "error:internal", "garbage", "not_utf8", "null_body", "huge:100"] {
+            let config =
+                format!("invoke = {{ suspend = \"hang_until_cancelled\" }}\ncancel = \"{word}\"\nclose = \"{word}\"");
+            let site = Site::new(Setup {
+                driver: "bad",
+                driver_config: &config,
+                drivers: &format!("isolation = \"{isolation}\"\ncall_timeout_seconds = 0.5"),
+                ..Setup::default()
+            });
+            let daemon = site.start();
+            for _ in 0..2 {
+                assert_eq!(site.ask(&action("SUSPEND"))["hpcs_response"], "FAIL", "{isolation} {word}");
+                wait_for("the driver to serve", Duration::from_secs(10), || {
+                    (site.ask(&action("ENABLE"))["hpcs_response"] == "PASS").then_some(())
+                });
+            }
+            daemon.stop();
+            if isolation == "in-process" {
+                let is_told = site.log().contains("`close` did not return within");
+                assert_eq!(is_told, word == "hang", "{word}: {}", site.log());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_driver_that_keeps_hanging_is_quarantined_and_readiness_says_so() {
     let site = Site::new(Setup {
         driver: "bad",
         driver_config: "invoke = { suspend = \"hang\" }",
-        drivers: "call_timeout_seconds = 0.1",
+        drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.1",
         ..Setup::default()
     });
     let daemon = site.start();
@@ -527,17 +556,29 @@ fn driver_info_runs_no_line_of_the_driver() {
 }
 
 #[test]
-fn the_driver_in_c_serves() {
-    let site = Site::new(Setup {
-        more: "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nconfig = { delay_ms = 1 }",
-        ..Setup::default()
-    });
-    c_driver(&site.path().join("c.so"), "");
-    let daemon = site.start_with(&["worker", "--driver", "c"]);
-    let reply = site.pass(&update(80, &[("1", 81)]));
-    assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
-    for name in ["SUSPEND", "ENABLE", "DELETE"] {
-        site.pass(&action(name));
+fn the_driver_in_c_serves_in_both_isolations_and_keeps_its_state() {
+    for isolation in ["process", "in-process"] {
+        let entry = format!(
+            "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nisolation = \"{isolation}\"\nconfig = {{ delay_ms = 1 }}"
+        );
+        let site = Site::new(Setup { more: &entry, ..Setup::default() });
+        c_driver(&site.path().join("c.so"), "");
+        let listed = || http::get(site.http_port, "/drivers/v1/load_balancer/c", "").unwrap().json();
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        site.fail(&action("SUSPEND"), "there is no such device");
+        let reply = site.pass(&update(80, &[("1", 81)]));
+        assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
+        site.pass(&action("SUSPEND"));
+        assert_eq!(listed()["isolation"], isolation);
+        assert_eq!(listed()["pid"].is_u64(), isolation == "process");
+        daemon.stop();
+        // The generations go on from what was kept: an older one would be a conflict.
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        for name in ["ENABLE", "DELETE"] {
+            site.pass(&action(name));
+        }
+        assert_eq!(listed()["errors"], json!({}));
+        assert!(site.log().contains("applied"), "{}", site.log());
+        daemon.stop();
     }
-    daemon.stop();
 }

@@ -1,4 +1,4 @@
-//! The acceptance rows of the HAProxy driver (`docs/contract/haproxy.md`) as they show from outside: through messages to the
+//! The acceptance rows of the HAProxy driver (`docs/contract/acceptance.md`) as they show from outside: through messages to the
 //! built daemon, in the file that HAProxy loads, in HAProxy's answers, and in what clients get.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
@@ -12,7 +12,9 @@ use std::{
 
 use capstan_tests::{
     daemon::{HAPROXY, Setup, Site, update},
-    free_port, process,
+    free_port,
+    message::{action, node, of},
+    process,
     swift::Swift,
     syslog::Syslog,
     wait_for,
@@ -22,18 +24,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn action(name: &str) -> Value {
-    json!({ "hpcs_action": name })
-}
-
-fn of(load_balancers: Value) -> Value {
-    json!({ "hpcs_action": "UPDATE", "loadBalancers": load_balancers })
-}
-
-fn node(id: &str, port: u16) -> Value {
-    json!({ "id": id, "address": "127.0.0.1", "port": port })
-}
 
 fn backup(id: &str, port: u16) -> Value {
     json!({ "id": id, "address": "127.0.0.1", "port": port, "backup": "TRUE" })
@@ -256,7 +246,7 @@ fn h22_h23_h25_h29_changes_never_restart_and_delete_leaves_nothing() {
     assert_eq!(names, ["id-a-b", "id-c.d_e"], "H29");
     let ids = site.pass(&action("STATS"))["nodes"].clone();
     let ids: Vec<&str> = ids.as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["a-b", "c.d_e"], "H25: ids come back whole");
+    assert_eq!(ids, ["a-b", "c.d_e"], "H25, BUG-15: ids come back whole");
 
     // H22: the file that was good is kept, and the process is reloaded, not restarted.
     let mut other = update(port, &[("a-b", a.port())]);
@@ -372,7 +362,7 @@ fn m05_m07_m10_every_byte_is_reported_once() {
     let (start, end, bytes) = metrics(&site);
     assert_eq!((start.as_str(), bytes), (end.as_str(), 0), "M01: no period and nothing counted");
     let digits: String = end.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
-    assert_eq!(digits, "9999-99-99 99:99:99.999999");
+    assert_eq!(digits, "9999-99-99 99:99:99.999999", "BUG-16");
 
     let first = transfer(port, 3);
     until_counted(&site, first);
@@ -424,7 +414,7 @@ fn m05_m07_m10_every_byte_is_reported_once() {
 }
 
 #[test]
-fn w15_h10_the_log_is_archived_to_swift() {
+fn w15_bug17_the_log_is_archived_to_swift() {
     const TOKEN: &str = "s3cr3t-t0k3n";
     let syslog_file = tempfile::NamedTempFile::new().unwrap();
     let syslog = Syslog::start(syslog_file.path());
@@ -437,7 +427,7 @@ fn w15_h10_the_log_is_archived_to_swift() {
     let web = WebServer::start("web");
     site.pass(&of(json!([
         { "protocol": "http", "port": ports[0], "nodes": [node("h", web.port())] },
-        { "protocol": "tcp", "port": ports[1], "nodes": [node("t", web.port())] },
+        { "protocol": "galera", "port": ports[1], "nodes": [node("t", web.port())] },
     ])));
     for port in ports {
         assert_eq!(web::get(port, None).unwrap().body, "web");
@@ -478,11 +468,13 @@ fn w15_h10_the_log_is_archived_to_swift() {
     assert!(lines.contains("http-servers/id-h") && !lines.contains("tcp-servers"), "{lines}");
     assert_eq!(puts[1].header("etag"), Some(&output("md5sum", &[])[..32]));
 
-    // BUG-17: the log of GALERA is that of tcp. The log itself stays as it is.
-    site.pass(&archive("TCP"));
-    fs::write(&packed, &swift.puts().last().unwrap().body).unwrap();
-    let lines = output("gzip", &["-dc"]);
-    assert!(lines.contains("tcp-servers/id-t") && !lines.contains("http-servers"), "{lines}");
+    // BUG-17: the log of GALERA is that of tcp, under both names. The log itself stays as it is.
+    for protocol in ["GALERA", "tcp"] {
+        site.pass(&archive(protocol));
+        fs::write(&packed, &swift.puts().last().unwrap().body).unwrap();
+        let lines = output("gzip", &["-dc"]);
+        assert!(lines.contains("tcp-servers/id-t") && !lines.contains("http-servers"), "{protocol}: {lines}");
+    }
     assert!(fs::read_to_string(syslog_file.path()).unwrap().contains("http-servers/id-h"));
 
     // What goes wrong there is told without the token.

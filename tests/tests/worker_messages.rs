@@ -1,19 +1,13 @@
-//! The acceptance rows of the worker's messages (`docs/contract/worker-messages.md`), through Gearman to the built daemon.
+//! The acceptance rows of the worker's messages (`docs/contract/acceptance.md`), through Gearman to the built daemon.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
-use std::{
-    collections::HashSet,
-    fs,
-    io::Write,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::HashSet, fs, time::Duration};
 
 use capstan_tests::{
     daemon::{HAPROXY, Setup, Site, update},
     free_port,
-    gearman::{self, Outcome},
     gearmand::Gearmand,
+    message::{action, load_balancer, node, of, with},
     wait_for,
     web::{self, WebServer},
 };
@@ -67,36 +61,8 @@ fn check(site: &Site, rows: &[(&str, Value, Expected)]) {
     assert!(faults.is_empty(), "{} of {} rows differ\n{}", faults.len(), rows.len(), faults.join("\n"));
 }
 
-/// A message with the value at a pointer replaced; null removes it.
-fn with(mut message: Value, pointer: &str, value: Value) -> Value {
-    let (parent, name) = pointer.rsplit_once('/').unwrap();
-    let parent = message.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
-    if value.is_null() {
-        parent.as_object_mut().unwrap().remove(name);
-    } else {
-        parent[name] = value;
-    }
-    message
-}
-
-fn action(name: &str) -> Value {
-    json!({ "hpcs_action": name })
-}
-
 fn http() -> Value {
     update(80, &[("1", 8081), ("2", 8082)])
-}
-
-fn load_balancer(protocol: &str, port: u16, nodes: Value) -> Value {
-    json!({ "protocol": protocol, "port": port, "nodes": nodes })
-}
-
-fn of(load_balancers: Value) -> Value {
-    json!({ "hpcs_action": "UPDATE", "loadBalancers": load_balancers })
-}
-
-fn node(id: &str, port: u16) -> Value {
-    json!({ "id": id, "address": "127.0.0.1", "port": port })
 }
 
 /// What the noop driver wrote down: names and arguments.
@@ -148,7 +114,7 @@ fn w01_w04_w14_w19_w20_w25_w35_actions_and_the_envelope() {
 }
 
 #[test]
-fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
+fn w02_w05_w07_w08_w11_w13_w23_w28_w38_h04_h05_bug13_bug14_an_update_is_checked_in_order() {
     let site = Site::worker("noop", "record = \"@ROOT@/record\"");
     let daemon = site.start();
     let lb = |protocol: &str, nodes: Value| of(json!([load_balancer(protocol, 443, nodes)]));
@@ -187,7 +153,7 @@ fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
                 Fail(Some("Protocol 'http' is already defined.")),
             ),
             (
-                "W23",
+                "BUG-14",
                 of(json!([load_balancer("tcp", 80, json!([])), load_balancer("galera", 81, json!([]))])),
                 Fail(Some("Protocol 'galera' cannot stand beside 'tcp' on one device.")),
             ),
@@ -231,7 +197,12 @@ fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
                 with_node("weight", json!(257)),
                 Fail(Some("Failure adding server 2: Server 'weight' 257 exceeds max of 256")),
             ),
-            ("U10", with_node("weight", json!(0)), FailsWith("Failure adding server 2: ")),
+            (
+                "BUG-13",
+                with_node("weight", json!(0)),
+                Fail(Some("Failure adding server 2: Server 'weight' 0 is below min of 1")),
+            ),
+            ("BUG-13", with_node("weight", json!(-1)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("port", json!(65536)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("port", json!(0)), FailsWith("Failure adding server 2: ")),
             ("U10", with_node("address", json!("1.2.3")), FailsWith("Failure adding server 2: ")),
@@ -253,7 +224,7 @@ fn w02_w05_w07_w08_w11_w13_w23_w28_w38_an_update_is_checked_in_order() {
 }
 
 #[test]
-fn w03_w10_w26_w37_updates_that_pass_on_a_driver_of_eight_calls() {
+fn w03_w22_w26_an_update_is_a_row_of_calls_to_a_driver_of_eight() {
     let site = Site::worker("noop", "record = \"@ROOT@/record\"");
     let daemon = site.start();
     let message = with(http(), "/loadBalancers/0/nodes/0/condition", json!("DISABLED"));
@@ -262,8 +233,7 @@ fn w03_w10_w26_w37_updates_that_pass_on_a_driver_of_eight_calls() {
     assert!(nodes.iter().all(|node| node["condition"] == "ENABLED"), "W26: {reply}");
     assert_eq!(reply["loadBalancers"][0]["name"], "web", "W25");
     let names: Vec<String> = recorded(&site).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names.iter().filter(|name| *name == "create").count(), 1, "W22: created once: {names:?}");
-    assert_eq!((names.first().map(String::as_str), names.last().map(String::as_str)), (Some("init"), Some("create")));
+    assert_eq!(names, ["init", "set_protocol", "set_algorithm", "add_server", "add_server", "create"], "W22");
     let servers: Vec<Value> =
         recorded(&site).into_iter().filter(|(name, _)| name == "add_server").map(|(_, server)| server).collect();
     assert_eq!(servers.len(), 2);
@@ -293,7 +263,7 @@ fn w03_w10_w22_w26_w37_updates_that_pass_on_haproxy() {
         let reply = site.pass(&with(both.clone(), "/loadBalancers/0/nodes/1/backup", backup.clone()));
         assert_eq!(reply["loadBalancers"][0]["nodes"][1]["backup"], backup, "W25");
         let line = site.haproxy_config().lines().find(|line| line.contains("server id-b ")).unwrap().to_owned();
-        assert!(line.contains(" backup"), "W37: {backup}: {line}");
+        assert!(line.contains(" backup"), "W37, BUG-09: {backup}: {line}");
     }
 
     let two = of(json!([
@@ -376,66 +346,6 @@ fn w32_diagnostics_tell_what_can_be_reached() {
 }
 
 #[test]
-fn w34_what_is_no_message_fails_and_the_next_is_served() {
-    let gearmand = Gearmand::start();
-    for job_server in [None, Some(gearmand.port())] {
-        let setup = Setup { job_server, worker: "max_message_bytes = 100000\nmax_depth = 20", ..Setup::default() };
-        let site = Site::new(setup);
-        let daemon = site.start();
-        capstan_tests::gearmand::wait_for_worker(site.job_server_port, &site.function);
-        let deep = |depth: usize| {
-            format!("{{\"hpcs_action\": \"DISCOVER\", \"x\": {}{}}}", "[".repeat(depth), "]".repeat(depth)).into_bytes()
-        };
-        let long = |length: usize| {
-            format!("{{\"hpcs_action\": \"DISCOVER\", \"x\": \"{}\"}}", "a".repeat(length)).into_bytes()
-        };
-        let secret = b"{\"hpcs_object_store_token\": \"s3cr3t-t0k3n\", ".to_vec();
-        let payloads: Vec<(&str, Vec<u8>)> = vec![
-            ("empty", Vec::new()),
-            ("text", b"UPDATE".to_vec()),
-            ("cut off", b"{\"hpcs_action\": \"UPDATE\", ".to_vec()),
-            ("cut off with a token", secret),
-            ("list", b"[1]".to_vec()),
-            ("number", b"7".to_vec()),
-            ("null", b"null".to_vec()),
-            ("NaN", b"{\"hpcs_action\": \"DISCOVER\", \"x\": NaN}".to_vec()),
-            ("beyond a double", b"{\"hpcs_action\": \"DISCOVER\", \"x\": 1e999}".to_vec()),
-            ("no UTF-8", b"{\"hpcs_action\": \"DISCOVER\", \"x\": \"\xff\xfe\"}".to_vec()),
-            ("lone surrogate", b"{\"hpcs_action\": \"DISCOVER\", \"x\": \"\\ud800\"}".to_vec()),
-            ("control characters", b"{\"hpcs_action\": \"DISCOVER\", \"x\": \"a\nb\"}".to_vec()),
-            ("two values", b"{\"hpcs_action\": \"DISCOVER\"} {}".to_vec()),
-            ("zeros", vec![0; 1000]),
-            ("too deep", deep(30)),
-            ("far too deep", deep(40_000)),
-            ("too long", long(100_001)),
-            ("far too long", long(20 << 20)),
-        ];
-        for (what, payload) in payloads {
-            let outcome = site.submit(&payload);
-            assert_eq!(outcome, Outcome::Failed, "{what}, embedded: {}", job_server.is_none());
-            assert_eq!(site.pass(&action("DISCOVER"))["version"], env!("CARGO_PKG_VERSION"), "after {what}");
-        }
-        assert!(matches!(site.submit(&deep(10)), Outcome::Complete(_)), "not too deep");
-        assert!(matches!(site.submit(&long(90_000)), Outcome::Complete(_)), "not too long");
-        let log = site.log();
-        assert!(!log.contains("s3cr3t"), "a broken message's token is in the log");
-        for why in ["no JSON", "a message is an object", "worker.max_depth"] {
-            assert!(log.contains(why), "the log does not say {why:?}:\n{log}");
-        }
-
-        // The same through the foreign tool.
-        let port = site.job_server_port;
-        let failed = gearman::tool(port, &["-f", &site.function], b"{ no JSON");
-        assert!(!failed.status.success(), "{failed:?}");
-        let served = gearman::tool(port, &["-f", &site.function, "-u", "tool-1"], b"{\"hpcs_action\": \"DISCOVER\"}");
-        assert!(served.status.success(), "{served:?}");
-        let reply: Value = serde_json::from_slice(&served.stdout).unwrap();
-        assert_eq!(reply["hpcs_response"], "PASS");
-        daemon.stop();
-    }
-}
-
-#[test]
 fn w15_w16_w17_archive_is_checked_in_order_and_its_token_is_hidden() {
     let site = Site::worker("noop", "");
     let daemon = site.start();
@@ -510,227 +420,6 @@ fn w15_w16_w17_archive_is_checked_in_order_and_its_token_is_hidden() {
     assert!(!site.log().contains("t0k3n"));
 }
 
-/// Texts that end a word, a line or a quotation, or begin a remark, a variable or an escape in haproxy.cfg. Each carries
-/// `INJECTED`, so that whatever comes through is seen.
-fn evil() -> Vec<String> {
-    let mut evil: Vec<String> = [
-        "\n    server INJECTED 1.2.3.4:80",
-        "\r\n    server INJECTED 1.2.3.4:80",
-        "\rINJECTED",
-        "a\u{0}INJECTED",
-        "a INJECTED",
-        "a\tINJECTED",
-        "a\u{b}INJECTED",
-        "a\u{c}INJECTED",
-        "a#INJECTED",
-        "#INJECTED",
-        "a\"INJECTED\"",
-        "a'INJECTED'",
-        "a`INJECTED`",
-        "a\\INJECTED",
-        "a\\\nINJECTED",
-        "${INJECTED}",
-        "$INJECTED",
-        "\"${HOME}INJECTED\"",
-        "a\u{85}INJECTED",
-        "a\u{2028}INJECTED",
-        "a\u{a0}INJECTED",
-        "\u{202e}INJECTED",
-        "a\u{7f}INJECTED",
-        "a\u{1b}[31mINJECTED",
-        "INJECTED\nglobal\n    stats socket /tmp/INJECTED level admin",
-        "%[env(INJECTED)]",
-        "a;INJECTED",
-        "a,INJECTED",
-        "../../INJECTED",
-        "{INJECTED}",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    evil.push(format!("INJECTED{}", "a".repeat(5000)));
-    evil
-}
-
-#[test]
-fn no_text_of_a_message_reaches_haproxys_configuration() {
-    let site = Site::haproxy();
-    let daemon = site.start();
-    let port = free_port();
-    let web = WebServer::start("web");
-    let mut good = update(port, &[("a", web.port()), ("b", web.port())]);
-    good["loadBalancers"][0]["monitor"] =
-        json!({ "type": "HTTP", "delay": 30, "timeout": 30, "attempts": 2, "path": "/x" });
-    good["loadBalancers"][0]["options"] =
-        json!({ "client_timeout": 1000, "server_timeout": 1000, "connect_timeout": 1000, "connect_retries": 1 });
-    good["loadBalancers"][0]["algorithm"] = json!("LEAST_CONNECTIONS");
-    good["loadBalancers"][0]["nodes"][1]["weight"] = json!(2);
-    good["loadBalancers"][0]["nodes"][1]["backup"] = json!("FALSE");
-    good["loadBalancers"][0]["nodes"][1]["condition"] = json!("ENABLED");
-    site.pass(&good);
-    let without_marker = |text: String| -> Vec<String> {
-        text.lines().filter(|line| !line.starts_with("    description ")).map(str::to_owned).collect()
-    };
-    let before = without_marker(site.haproxy_config());
-    // What may hold any text; everything else is refused.
-    let free = ["/loadBalancers/0/name", "/loadBalancers/0/nodes/1/condition", "/extra", "/loadBalancers/0/extra"];
-    let mut pointers = Vec::new();
-    fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
-        let inner: Vec<(String, &Value)> = match value {
-            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
-            Value::Array(items) => items.iter().enumerate().map(|(place, value)| (place.to_string(), value)).collect(),
-            _ => return found.push(pointer.to_owned()),
-        };
-        inner.into_iter().for_each(|(name, value)| leaves(value, &format!("{pointer}/{name}"), found));
-    }
-    leaves(&good, "", &mut pointers);
-    pointers.extend(["/extra".to_owned(), "/loadBalancers/0/extra".to_owned()]);
-    assert!(pointers.len() >= 20, "{pointers:?}");
-    let mut sent = 0;
-    for pointer in &pointers {
-        for evil in evil() {
-            let message = with(good.clone(), pointer, json!(evil));
-            let reply = site.ask(&message);
-            let passed = reply["hpcs_response"] == "PASS";
-            sent += 1;
-            if passed && pointer.ends_with("/path") {
-                // What a URL may hold and HAProxy gives no meaning stands in its own line and nowhere else.
-                assert!(evil.bytes().all(|byte| byte.is_ascii_alphanumeric() || b";,./{}".contains(&byte)), "{evil:?}");
-                let line = format!("    option httpchk GET /{evil}");
-                let expected: Vec<String> = before
-                    .iter()
-                    .map(|old| if old.contains(" httpchk ") { line.clone() } else { old.clone() })
-                    .collect();
-                assert_eq!(without_marker(site.haproxy_config()), expected);
-                site.pass(&good);
-                continue;
-            }
-            assert_eq!(passed, free.contains(&pointer.as_str()), "{pointer} = {evil:?}: {}", reply["hpcs_error"]);
-        }
-        assert_eq!(without_marker(site.haproxy_config()), before, "{pointer}");
-    }
-    // Names of fields are texts too.
-    for evil in evil() {
-        let mut message = good.clone();
-        message["loadBalancers"][0]["nodes"][0][&evil] = json!(evil);
-        site.pass(&message);
-    }
-    let after = site.haproxy_config();
-    assert_eq!(without_marker(after.clone()), before, "after {sent} messages");
-    assert!(!after.contains("INJECTED"), "{after}");
-    let status = Command::new("haproxy")
-        .args(["-c", "-q", "-f"])
-        .arg(site.haproxy_state().join("haproxy.cfg"))
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "haproxy -c takes the file");
-    assert_eq!(web::get(port, None).unwrap().body, "web");
-    // One line for each message in the log, whatever the message held.
-    let broken: Vec<String> =
-        site.log().lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).map(str::to_owned).collect();
-    assert!(broken.is_empty(), "{broken:?}");
-    daemon.stop();
-}
-
-#[test]
-fn members_by_ipv6_and_by_host_name() {
-    let site = Site::haproxy();
-    let daemon = site.start();
-    let port = free_port();
-    let web = WebServer::start("four");
-    let six = WebServer::start_on("six", std::net::Ipv6Addr::LOCALHOST.into());
-    let with_address = |address: &str, to: u16| {
-        of(json!([load_balancer("http", port, json!([{ "id": 1, "address": address, "port": to }]))]))
-    };
-    for (address, to, body, line) in [
-        ("localhost", web.port(), "four", format!("localhost:{}", web.port())),
-        ("127.0.0.1", web.port(), "four", format!("127.0.0.1:{}", web.port())),
-        ("::1", six.port(), "six", format!("[::1]:{}", six.port())),
-        ("[::1]", six.port(), "six", format!("[::1]:{}", six.port())),
-        ("0:0:0:0:0:0:0:1", six.port(), "six", format!("[::1]:{}", six.port())),
-        ("::ffff:127.0.0.1", web.port(), "four", format!("[::ffff:127.0.0.1]:{}", web.port())),
-    ] {
-        let reply = site.pass(&with_address(address, to));
-        assert_eq!(reply["loadBalancers"][0]["nodes"][0]["address"], address, "echoed as it came");
-        let config = site.haproxy_config();
-        assert!(config.contains(&format!("server id-1 {line} ")), "{address}: {config}");
-        wait_for(address, Duration::from_secs(5), || web::get(port, None).ok().filter(|answer| answer.body == body));
-    }
-    for address in
-        ["::g", "[::1", "1.2.3.4.5", "-a.example", "a..b", "fe80::1%lo", "256.1.1.1", "a_b", "[127.0.0.1]", ""]
-    {
-        let reply = site.ask(&with_address(address, 80));
-        assert_eq!(reply["hpcs_response"], "FAIL", "{address}: {reply}");
-        assert!(reply["hpcs_error"].as_str().unwrap().starts_with("Failure adding server 1: "), "{reply}");
-    }
-    // A name that nobody knows is a member that is down, not a configuration that HAProxy refuses.
-    site.pass(&with_address("nowhere.invalid", 80));
-    assert_eq!(web::get(port, None).unwrap().status, 503);
-    assert_eq!(site.pass(&action("STATS"))["nodes"], json!([{ "id": "1", "status": "DOWN" }]));
-    daemon.stop();
-}
-
-#[test]
-fn ten_thousand_nodes() {
-    let site = Site::haproxy();
-    let daemon = site.start();
-    let port = free_port();
-    let web = WebServer::start("web");
-    // All but the first are backups, so that the first answers.
-    let nodes: Vec<Value> = (0..10_000)
-        .map(|number| json!({ "id": number, "address": "127.0.0.1", "port": web.port(), "backup": number > 0 }))
-        .collect();
-    let mut message = of(json!([load_balancer("tcp", port, Value::Array(nodes))]));
-    // A check in a minute and a half: ten thousand at once are no part of the row.
-    message["loadBalancers"][0]["monitor"] = json!({ "type": "CONNECT", "delay": 90, "timeout": 90, "attempts": 1 });
-    let reply = site.pass(&message);
-    let nodes = reply["loadBalancers"][0]["nodes"].as_array().unwrap();
-    assert_eq!(nodes.iter().filter(|node| node["condition"] == "ENABLED").count(), 10_000);
-    assert_eq!(site.haproxy_config().lines().filter(|line| line.starts_with("    server id-")).count(), 10_000);
-    assert_eq!(web::get(port, None).unwrap().body, "web");
-    assert_eq!(site.pass(&action("STATS"))["nodes"].as_array().unwrap().len(), 10_000);
-    site.pass(&action("DELETE"));
-    daemon.stop();
-}
-
-#[test]
-fn numbers_as_text() {
-    let site = Site::haproxy();
-    let daemon = site.start();
-    let (port, web) = (free_port(), WebServer::start("web"));
-    let text = |number: u32| json!(number.to_string());
-    site.pass(&of(json!([{
-        "protocol": "http", "port": text(port.into()),
-        "monitor": { "type": "connect", "delay": "7", "timeout": " 5 ", "attempts": "3" },
-        "options": { "client_timeout": "1001", "server_timeout": "1002", "connect_timeout": "1003", "connect_retries": "4" },
-        "nodes": [{ "id": "1", "address": "127.0.0.1", "port": text(web.port().into()), "weight": "5" }],
-    }])));
-    let config = site.haproxy_config();
-    for line in [
-        "timeout client 1001ms".to_owned(),
-        "timeout server 1002ms".to_owned(),
-        "timeout connect 1003ms".to_owned(),
-        "retries 4".to_owned(),
-        "timeout check 5s".to_owned(),
-        format!("server id-1 127.0.0.1:{} cookie id-1 weight 5 check inter 7s rise 3 fall 3", web.port()),
-    ] {
-        assert!(config.lines().any(|found| found.trim() == line), "{line}:\n{config}");
-    }
-    assert_eq!(web::get(port, None).unwrap().body, "web");
-    for (pointer, value) in [
-        ("/loadBalancers/0/port", json!("0x50")),
-        ("/loadBalancers/0/port", json!("")),
-        ("/loadBalancers/0/port", json!("80.5")),
-        ("/loadBalancers/0/port", json!(80.5)),
-        ("/loadBalancers/0/nodes/0/weight", json!("1e2")),
-        ("/loadBalancers/0/nodes/0/port", json!("99999999999999999999")),
-    ] {
-        let reply = site.ask(&with(update(port, &[("1", web.port())]), pointer, value.clone()));
-        assert_eq!(reply["hpcs_response"], "FAIL", "{pointer} = {value}: {reply}");
-    }
-    daemon.stop();
-}
-
 #[test]
 fn s01_s02_s04_s05_s08_the_flat_message_by_shape_and_by_configuration() {
     for worker in ["", "protocol = \"seed\""] {
@@ -745,7 +434,6 @@ fn s01_s02_s04_s05_s08_the_flat_message_by_shape_and_by_configuration() {
             ("S04", with(flat("CREATE"), "/nodes/0/address", Value::Null), BadRequest("Missing 'address' element.")),
             ("S05", with(flat("CREATE"), "/algorithm", json!("BOGUS")), Fail(Some("Invalid algorithm: BOGUS"))),
             ("S05", with(flat("CREATE"), "/protocol", json!("BOGUS")), Fail(Some("Unsupported protocol: BOGUS"))),
-            ("S08", flat("UPDATE"), Pass),
         ];
         if worker.is_empty() {
             rows.push(("W35", action("CREATE"), Fail(None)));
@@ -776,8 +464,12 @@ fn s01_s02_s04_s05_s08_the_flat_message_by_shape_and_by_configuration() {
         assert_eq!(of("set_protocol")[0]["port"], 8080);
         assert_eq!((of("init").len(), of("create").len()), (1, 1));
 
-        fs::write(site.path().join("record"), "").unwrap();
-        site.pass(&flat("CREATE"));
+        let [created, updated] = ["CREATE", "UPDATE"].map(|name| {
+            fs::write(site.path().join("record"), "").unwrap();
+            let reply = with(site.pass(&flat(name)), "/hpcs_action", json!("either"));
+            (reply, recorded(&site))
+        });
+        assert_eq!(created, updated, "S08, BUG-46");
         let protocol = recorded(&site).into_iter().find(|(name, _)| name == "set_protocol").unwrap().1;
         assert_eq!(
             (&protocol["protocol"], &protocol["port"]),
@@ -823,37 +515,22 @@ fn s10_s11_a_driver_that_cannot_and_a_driver_that_fails() {
     site.fail(&action("ENABLE"), "an error as configured");
     site.fail(&action("DELETE"), "the driver panicked");
     let reply = site.ask(&http());
-    assert_eq!(reply["hpcs_response"], "FAIL", "S11: {reply}");
+    assert_eq!(reply["hpcs_response"], "FAIL", "S11, BUG-56: {reply}");
     let nodes = reply["loadBalancers"][0]["nodes"].as_array().unwrap();
     assert!(nodes.iter().all(|node| node["condition"] == "DISABLED"), "S11: {reply}");
     site.pass(&action("DISCOVER"));
     site.pass(&action("STATS"));
     daemon.stop();
-}
 
-#[test]
-fn a_message_leaves_one_line_in_the_log() {
-    let site = Site::worker("noop", "");
+    // A driver of eight calls with hardly more than `create`.
+    let site =
+        Site::worker("noop", "record = \"@ROOT@/record\"\nlacks = [\"init\", \"suspend\", \"enable\", \"delete\"]");
     let daemon = site.start();
-    let unique = "one-line-in-the-log";
-    let mut child = Command::new("gearman")
-        .args(["-h", "127.0.0.1", "-p", &site.job_server_port.to_string(), "-f", &site.function, "-u", unique])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(with(http(), "/loadBalancers/0/protocol", json!("a\nb")).to_string().as_bytes())
-        .unwrap();
-    assert!(child.wait().unwrap().success());
-    daemon.stop();
-    let lines: Vec<Value> = site.log_lines().into_iter().filter(|line| line.to_string().contains(unique)).collect();
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    let line = lines[0].to_string();
-    for part in ["UPDATE", "FAIL", "node-1", "Unsupported protocol"] {
-        assert!(line.contains(part), "{part}: {line}");
+    site.pass(&http());
+    let names: Vec<String> = recorded(&site).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["set_protocol", "set_algorithm", "add_server", "add_server", "create"], "S10: init is skipped");
+    for name in ["SUSPEND", "ENABLE", "DELETE"] {
+        site.fail(&action(name), &format!("Selected driver does not support {name} action."));
     }
+    daemon.stop();
 }

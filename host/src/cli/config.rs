@@ -1,6 +1,9 @@
 //! `capstan config`: check, show, import.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Subcommand;
 use serde_json::json;
@@ -58,10 +61,10 @@ fn show(place: &Place) -> Outcome {
     Ok(())
 }
 
-fn import(place: &Place, file: &PathBuf) -> Outcome {
+fn import(place: &Place, file: &Path) -> Outcome {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))?;
-    let imported = config::import::libra_ini(&text);
+    let imported = config::import::libra_ini(file, &text);
     match place.output {
         Output::Json => output::json(&json!({ "toml": imported.toml, "notes": imported.notes })),
         Output::Table => {

@@ -14,7 +14,10 @@ use super::{
     place::{Place, runtime},
     settings,
 };
-use crate::jobs::{Client, ClientError, Endpoint, SubmitOptions, Submitted};
+use crate::{
+    config::Endpoint,
+    jobs::{Client, ClientError, SubmitOptions, Submitted},
+};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -37,8 +40,8 @@ pub struct Send {
     /// Id of the job: the same id twice is the same job
     #[arg(long, value_name = "ID")]
     unique: Option<String>,
-    /// Job server HOST:PORT instead of gearman.servers; may be given several times
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Job server instead of gearman.servers, port 4730 unless said; may be given several times
+    #[arg(long, value_name = "HOST[:PORT]")]
     server: Vec<String>,
 }
 
@@ -96,14 +99,14 @@ fn servers(place: &Place, named: &[String]) -> Result<(Vec<Endpoint>, crate::job
         return Ok((parse(named)?, crate::jobs::Transport::plain()));
     }
     let gearman = place.load()?.config.gearman;
-    let endpoints = if named.is_empty() { settings::endpoints(&gearman) } else { parse(named)? };
+    let endpoints = if named.is_empty() { gearman.endpoints() } else { parse(named)? };
     Ok((endpoints, settings::transport(&gearman)?))
 }
 
 fn parse(named: &[String]) -> Result<Vec<Endpoint>, Failure> {
     named
         .iter()
-        .map(|text| text.parse::<Endpoint>().map_err(|error| Failure::Usage(format!("--server: {error}"))))
+        .map(|text| Endpoint::of_job_server(text).map_err(|error| Failure::Usage(format!("--server: {error}"))))
         .collect()
 }
 

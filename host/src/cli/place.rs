@@ -81,12 +81,5 @@ impl DriverSchemas for Schemas {
             return Vec::new();
         };
         drivers::schema_faults(&facts.manifest, config.expose())
-            .into_iter()
-            .map(|finding| SchemaFault {
-                pointer: finding.pointer,
-                expected: finding.expected,
-                known_keys: finding.known_keys,
-            })
-            .collect()
     }
 }

@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use capstan_plugin_api::Manifest;
+
 use super::exit::Failure;
 use crate::{
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
-    drivers::{self, DriverEntry, Isolation, Kind, Settings},
-    jobs::{Access, Endpoint, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
+    drivers::{self, Confinement, DriverEntry, Isolation, Kind, Settings},
+    jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
 
@@ -53,6 +55,8 @@ fn entry(driver: &KnownDriver) -> DriverEntry {
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
     entry.required = driver.required;
+    entry.confinement =
+        Confinement { limits: driver.limits.clone(), sandbox: driver.sandbox.clone(), user: driver.user.clone() };
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
@@ -74,25 +78,14 @@ fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret>
         .collect()
 }
 
-/// Settings for one file that no configuration names: state in a folder of its own, own files trusted.
-pub fn one_file(path: &Path, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
-    let config = serde_json::from_str(driver_config)
-        .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
-    let file = drivers::inspect(path, true).map_err(|error| Failure::Failed(error.to_string()))?;
-    let kind = Kind::from_name(&file.manifest.kind)
-        .ok_or_else(|| Failure::Failed(format!("{}: {:?} is no kind of driver", path.display(), file.manifest.kind)))?;
-    let mut settings = Settings::new(state_dir, path.parent().unwrap_or(Path::new("/")));
-    settings.trust_own_files = true;
-    let mut entry = DriverEntry::new(kind, file.manifest.name, file.path);
-    entry.isolation = Isolation::InProcess;
-    entry.config = config;
-    settings.drivers.push(entry);
-    Ok(settings)
-}
-
-/// The job servers, the embedded one by its address.
-pub fn endpoints(gearman: &Gearman) -> Vec<Endpoint> {
-    gearman.endpoints().into_iter().map(|endpoint| Endpoint::new(endpoint.host, endpoint.port)).collect()
+/// An entry for a driver that no configuration names, in a process of its own.
+pub fn entry_of(manifest: &Manifest, program: DriverProgram) -> Result<DriverEntry, Failure> {
+    let kind = Kind::from_name(&manifest.kind)
+        .ok_or_else(|| Failure::Failed(format!("{}: {:?} is no kind of driver", manifest.name, manifest.kind)))?;
+    let mut entry = DriverEntry::new(kind, &manifest.name, "");
+    entry.program = program;
+    entry.isolation = Isolation::Process;
+    Ok(entry)
 }
 
 fn tls_files(files: &config::TlsFiles) -> TlsFiles {
@@ -136,7 +129,6 @@ pub fn worker_options(config: &Config) -> WorkerOptions {
 
 /// What the worker's controller is told.
 pub fn controller(config: &Config) -> worker::Settings {
-    let peer = |endpoint: config::Endpoint| worker::Peer { host: endpoint.host, port: endpoint.port };
     let driver = config.known_drivers.get(Kind::LoadBalancer, &config.worker.driver);
     let call_timeout = driver.map_or(config.drivers.call_timeout, |driver| driver.call_timeout);
     let defaults = worker::Settings::new(&config.worker.device);
@@ -145,8 +137,8 @@ pub fn controller(config: &Config) -> worker::Settings {
             WorkerProtocol::Libra => worker::MessageForm::Libra,
             WorkerProtocol::Seed => worker::MessageForm::Seed,
         },
-        job_servers: config.gearman.endpoints().into_iter().map(peer).collect(),
-        diagnostics_targets: config.worker.diagnostics_targets.iter().cloned().map(peer).collect(),
+        job_servers: config.gearman.endpoints(),
+        diagnostics_targets: config.worker.diagnostics_targets.clone(),
         diagnostics_timeout: config.worker.diagnostics_timeout,
         call_timeout,
         max_message_bytes: config.worker.max_message_bytes,

@@ -1,37 +1,12 @@
-//! What can only be said of several values together, and what only the drivers know.
+//! What can only be said of several values together.
 
 use std::net::SocketAddr;
 
-use serde_json::Value as Json;
-
 use super::{
-    Config, Drivers, KnownDriver, Origin,
-    instance::InstanceConfig,
+    Config, Origin,
     read::{Session, nearest},
-    secret::REDACTED,
     sections::{DriverKind, Role},
 };
-
-/// One fault that a driver's schema finds in a configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SchemaFault {
-    /// JSON pointer into the configuration; empty for the whole.
-    pub pointer: String,
-    /// What the schema expects there. Need not be free of secrets: known ones are blotted out before it is shown.
-    pub expected: String,
-    /// The keys that could stand there, where an unknown one does; else empty.
-    pub known_keys: Vec<String>,
-}
-
-/// The driver room's part in validation: it knows the schemas.
-pub trait DriverSchemas {
-    /// Holds a configuration against the schema of the driver it is for.
-    ///
-    /// `config` is what the instance would be opened with, secrets resolved: the driver's own `config` table, or
-    /// `{ user, password, extra_params }` for a cloud of the farm. A driver that cannot be read is no fault here: loading
-    /// reports it, and only a required one is fatal.
-    fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault>;
-}
 
 /// Checks between sections.
 pub(super) fn across(config: &Config, session: &mut Session<'_>) {
@@ -92,55 +67,4 @@ fn unknown_driver(origin: Origin, key: &str, name: &str, kind: DriverKind, confi
         |near| format!("did you mean \"{near}\"?"),
     );
     session.fault(origin, key, &format!("the unknown driver \"{name}\""), &expected, &remedy);
-}
-
-/// Asks the drivers' schemas about every instance. Entries that have faults of their own are left out.
-pub(super) fn schemas(config: &Config, schemas: &dyn DriverSchemas, session: &mut Session<'_>) {
-    let faulty: Vec<String> = session.faults.iter().map(|fault| fault.key.clone()).collect();
-    let is_faulty = |entry: &str| {
-        faulty.iter().any(|key| key.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-    };
-    let clouds = config.cloud_farm.iter().filter_map(|cloud| {
-        let driver = config.known_drivers.get(DriverKind::Cloud, &cloud.engine)?;
-        Some((driver, format!("cloud_farm.{}", cloud.name), &cloud.config))
-    });
-    // A cloud driver that the farm uses is opened with the farm's entries, never with a table of its own.
-    let own = config
-        .known_drivers
-        .iter()
-        .filter(|driver| driver.kind != DriverKind::Cloud || has_keys(&driver.config))
-        .map(|driver| (driver, driver.key(), &driver.config));
-    for (driver, entry, instance) in own.chain(clouds) {
-        if is_faulty(&entry) || is_faulty(&driver.key()) {
-            continue;
-        }
-        for SchemaFault { pointer, expected, known_keys } in schemas.faults(&config.drivers, driver, instance) {
-            let found = match instance.redacted().pointer(&pointer) {
-                None => "nothing".to_owned(),
-                // What stands behind it may be a secret under a misspelt name.
-                Some(_) if !known_keys.is_empty() => "an unknown key".to_owned(),
-                Some(_) if instance.secret_pointers().contains(&pointer) => "a secret".to_owned(),
-                Some(value @ (Json::Array(_) | Json::Object(_))) => {
-                    if value.is_array() { "a list" } else { "a table" }.to_owned()
-                }
-                Some(value) => value.to_string(),
-            };
-            let expected = blot(&expected, session);
-            let (origin, key) = (instance.origin_of(&pointer), instance.key_of(&pointer));
-            let name = pointer.rsplit('/').next().unwrap_or_default();
-            let remedy = nearest(name, known_keys.iter().map(String::as_str)).map_or_else(
-                || format!("see capstan driver info {}", driver.name),
-                |near| format!("did you mean \"{near}\"?"),
-            );
-            session.fault(origin, &key, &found, &expected, &remedy);
-        }
-    }
-}
-
-fn has_keys(config: &InstanceConfig) -> bool {
-    config.redacted().as_object().is_some_and(|table| !table.is_empty())
-}
-
-fn blot(text: &str, session: &Session<'_>) -> String {
-    session.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), REDACTED))
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     Origin,
-    read::{Node, Session, Table, Value},
+    read::{Node, Session, Table, Value, describe_text},
     secret::{REDACTED, Reference},
 };
 
@@ -56,8 +56,25 @@ impl InstanceConfig {
     /// The dotted key of the value at a JSON pointer, as it is written in the file.
     #[must_use]
     pub fn key_of(&self, pointer: &str) -> String {
-        let below = pointer.replace('/', ".").replace("~1", "/").replace("~0", "~");
-        format!("{}{below}", self.key)
+        dotted(&self.key, pointer)
+    }
+
+    /// What a fault says was found at a JSON pointer; of a secret only its kind.
+    pub(super) fn describe(&self, pointer: &str, is_secret: bool) -> String {
+        if self.secrets.iter().any(|secret| secret == pointer) {
+            return "a secret".to_owned();
+        }
+        match self.shown.pointer(pointer) {
+            None | Some(Json::Null) => "nothing".to_owned(),
+            Some(Json::Array(_)) => "a list".to_owned(),
+            Some(Json::Object(_)) => "a table".to_owned(),
+            Some(Json::Bool(_)) if is_secret => "true or false".to_owned(),
+            Some(Json::Number(_)) if is_secret => "a number".to_owned(),
+            Some(Json::String(_)) if is_secret => "a text".to_owned(),
+            Some(Json::Bool(value)) => value.to_string(),
+            Some(Json::Number(value)) => format!("the number {value}"),
+            Some(Json::String(text)) => describe_text(text),
+        }
     }
 
     pub(super) fn read(session: &mut Session<'_>, table: Table, key: &str, origin: Origin) -> Self {
@@ -81,6 +98,11 @@ impl InstanceConfig {
         let Copy { places, secrets, .. } = copy;
         Self { key: key.to_owned(), shown, resolved, places, secrets }
     }
+}
+
+/// The dotted key of what a JSON pointer points at below a key.
+pub(super) fn dotted(key: &str, pointer: &str) -> String {
+    format!("{key}{}", pointer.replace('/', ".").replace("~1", "/").replace("~0", "~"))
 }
 
 impl fmt::Debug for InstanceConfig {
@@ -198,6 +220,6 @@ impl Copy<'_, '_> {
     }
 
     fn dotted(&self, pointer: &str) -> String {
-        format!("{}{}", self.key, pointer.replace('/', ".").replace("~1", "/").replace("~0", "~"))
+        dotted(self.key, pointer)
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
     read::{self, Session, Table},
+    schemas,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -105,8 +106,8 @@ impl<'a> Loader<'a> {
         read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
         let config = session.table(tree, "", Origin::Default, Config::read);
         checks::across(&config, &mut session);
-        if let Some(schemas) = self.schemas {
-            checks::schemas(&config, schemas, &mut session);
+        if let Some(drivers) = self.schemas {
+            schemas::check(&config, drivers, &mut session);
         }
         let Session { faults, warnings, effective, secrets, .. } = session;
         if faults.is_empty() {
@@ -137,7 +138,8 @@ pub fn reference() -> Vec<Effective> {
     let environment = std::collections::BTreeMap::new();
     let mut session = Session::new(&environment);
     // Tables that exist only by name have to be there for their keys to be read.
-    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[cloud_farm.name]\n";
+    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[known_drivers.load_balancer.name.sandbox]\n\
+                 [cloud_farm.name]\n";
     let tree = read::parse(Path::new("reference"), named, &mut session.faults);
     let _config = session.table(tree, "", Origin::Default, Config::read);
     session.effective.into_iter().map(|value| Effective { origin: Origin::Default, ..value }).collect()

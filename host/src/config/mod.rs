@@ -14,22 +14,23 @@ mod instance;
 mod load;
 mod origin;
 mod read;
+mod schemas;
 mod secret;
 mod sections;
 mod show;
 
-pub use checks::{DriverSchemas, SchemaFault};
 pub use environment::{Environment, ProcessEnvironment};
 pub use fault::{Fault, Faults, Warning};
 pub use instance::InstanceConfig;
 pub use load::{Loaded, Loader, load};
 pub use origin::Origin;
 pub use read::Effective;
+pub use schemas::{DriverSchemas, Misfit, SchemaFault};
 pub use secret::Secret;
 pub use sections::{
     Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint,
-    Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry, TlsFiles,
-    Worker, WorkerProtocol,
+    EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, Limits, LogFormat, Role, Sandbox,
+    Store, Telemetry, TlsFiles, Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 

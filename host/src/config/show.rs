@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Effective, Loaded, Origin, fault::one_line};
 
-/// As TOML, one line for each key, with the place in a comment. Secrets show as references.
+/// As TOML, one line for each key, with the place in a comment, and behind it the key whose value it is where it is not stated
+/// itself. Secrets show as references.
 #[must_use]
 pub fn show_text(loaded: &Loaded) -> String {
     let rows: Vec<(&str, String, &Effective)> = loaded
@@ -29,13 +30,14 @@ pub fn show_text(loaded: &Loaded) -> String {
         let width = rows.iter().map(|row| row.1.chars().count()).max().unwrap_or(0).min(60);
         let _ = writeln!(text, "{}[{}]", if text.is_empty() { "" } else { "\n" }, quoted_path(section));
         for (_, line, value) in rows {
-            let _ = writeln!(text, "{line:width$}  # {}", one_line(&value.origin.to_string()));
+            let inherits = value.inherits.as_ref().map_or_else(String::new, |key| format!(" ({key})"));
+            let _ = writeln!(text, "{line:width$}  # {}{inherits}", one_line(&value.origin.to_string()));
         }
     }
     text
 }
 
-/// The same for programs: `{ files, warnings, values: [{ key, value, origin, file?, line? }] }`.
+/// The same for programs: `{ files, warnings, values: [{ key, value, origin, file?, line?, inherits? }] }`.
 #[must_use]
 pub fn show_json(loaded: &Loaded) -> Json {
     let values: Vec<Json> = loaded
@@ -46,6 +48,9 @@ pub fn show_json(loaded: &Loaded) -> Json {
             if let Origin::File { path, line } = &value.origin {
                 row["file"] = path.display().to_string().into();
                 row["line"] = (*line).into();
+            }
+            if let Some(key) = &value.inherits {
+                row["inherits"] = key.as_str().into();
             }
             row
         })

@@ -1,102 +1,85 @@
 //! A driver's own section against the schema in its manifest.
 
 use capstan_plugin_api::Manifest;
-use jsonschema::{
-    ValidationError,
-    error::{TypeKind, ValidationErrorKind},
-};
+use jsonschema::{ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
-use super::error::{Failure, Stage, one_line};
+use super::{
+    error::{Failure, Stage, one_line},
+    schema_words,
+};
+use crate::config::{Misfit, SchemaFault};
 
-/// What is wrong with one place of a driver's section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchemaFinding {
-    /// JSON pointer into the section; empty for the section itself. A key that is missing or unknown is pointed at.
-    pub pointer: String,
-    /// The whole in the validator's words. A value is shown only where the schema cannot mean a secret.
-    pub text: String,
-    /// What was expected there.
-    pub expected: String,
-    /// The keys that could stand there, where an unknown one does; else empty.
-    pub known_keys: Vec<String>,
-}
-
-/// All faults of a driver's section.
-pub fn schema_faults(manifest: &Manifest, config: &Value) -> Vec<SchemaFinding> {
+/// All faults of a driver's section. No value of the section is in them.
+pub fn schema_faults(manifest: &Manifest, config: &Value) -> Vec<SchemaFault> {
     let schema = &manifest.config_schema;
     if schema.is_null() {
         return Vec::new();
     }
-    match jsonschema::validator_for(schema) {
-        Ok(validator) => validator.iter_errors(config).flat_map(|error| findings(schema, &error)).collect(),
+    let mut faults: Vec<SchemaFault> = match jsonschema::validator_for(schema) {
+        Ok(validator) => validator.iter_errors(config).flat_map(|error| faults_of(schema, &error)).collect(),
         Err(error) => {
-            let text = format!("the driver's schema itself is faulty: {}", error.masked());
-            vec![SchemaFinding { pointer: String::new(), expected: text.clone(), text, known_keys: Vec::new() }]
+            let expected = format!("a JSON Schema ({})", one_line(&error.masked().to_string()));
+            vec![SchemaFault { pointer: String::new(), expected, misfit: Misfit::FaultySchema }]
         }
-    }
+    };
+    // Two keywords that one value offends have the same words.
+    faults.dedup();
+    faults
 }
 
-fn findings(schema: &Value, error: &ValidationError<'_>) -> Vec<SchemaFinding> {
-    let shown = !error.instance().is_object() && !error.instance().is_array() && !is_secret(schema, error);
-    let text = one_line(&if shown { error.to_string() } else { error.masked().to_string() });
+fn faults_of(schema: &Value, error: &ValidationError<'_>) -> Vec<SchemaFault> {
     let place = error.instance_path().to_string();
     let below = |key: &str| format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+    // The node whose keyword failed.
+    let keyword = error.schema_path().to_string();
+    let node = keyword.rsplit_once('/').and_then(|(node, _)| schema.pointer(node)).unwrap_or(&Value::Null);
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let path = error.schema_path().to_string();
-            let object = path.rsplit_once('/').and_then(|(object, _)| schema.pointer(object));
-            let keys = object.and_then(|object| object["properties"].as_object());
-            let known_keys: Vec<String> = keys.into_iter().flat_map(|keys| keys.keys().cloned()).collect();
-            let expected = match known_keys.as_slice() {
+            let keys = node["properties"].as_object();
+            let known: Vec<String> = keys.into_iter().flat_map(|keys| keys.keys().cloned()).collect();
+            let expected = match known.as_slice() {
                 [] => "no keys at all".to_owned(),
                 keys => format!("a key among {}", keys.join(", ")),
             };
-            let found = unexpected.iter().map(|key| SchemaFinding {
+            let fault = |key: &String| SchemaFault {
                 pointer: below(key),
-                text: format!("'{}' was unexpected", one_line(key)),
                 expected: expected.clone(),
-                known_keys: known_keys.clone(),
-            });
-            found.collect()
+                misfit: Misfit::UnknownKey { known: known.clone() },
+            };
+            unexpected.iter().map(fault).collect()
         }
         ValidationErrorKind::Required { property } => {
-            let pointer = property.as_str().map_or_else(|| place.clone(), below);
-            vec![SchemaFinding {
-                pointer,
-                text,
-                expected: "a value: the key is required".into(),
-                known_keys: Vec::new(),
-            }]
+            let key = property.as_str().unwrap_or_default();
+            let wanted = schema_words::property(node, key).and_then(|node| schema_words::expected(schema, node));
+            let expected = wanted.unwrap_or_else(|| "a value".to_owned());
+            vec![SchemaFault { pointer: below(key), expected, misfit: Misfit::MissingKey }]
         }
-        ValidationErrorKind::Type { kind } => {
-            let types: Vec<String> = match kind {
-                TypeKind::Single(one) => vec![one.to_string()],
-                TypeKind::Multiple(several) => several.iter().map(|one| one.to_string()).collect(),
+        kind => {
+            let expected = schema_words::expected(schema, node).unwrap_or_else(|| {
+                format!("what the driver's schema asks for ({})", one_line(&error.masked().to_string()))
+            });
+            let choices = match kind {
+                ValidationErrorKind::Enum { .. } => schema_words::choices(node),
+                _ => Vec::new(),
             };
-            let expected = format!("a value of type {}", types.join(" or "));
-            vec![SchemaFinding { pointer: place, text, expected, known_keys: Vec::new() }]
+            let is_secret = is_secret(schema, &keyword);
+            let remedy = schema_words::remedy(kind.keyword(), node, error.instance());
+            vec![SchemaFault { pointer: place, expected, misfit: Misfit::Value { choices, is_secret, remedy } }]
         }
-        _ => vec![SchemaFinding { pointer: place, expected: text.clone(), text, known_keys: Vec::new() }],
     }
 }
 
 /// A node on the way to the keyword that failed is marked as a secret.
-fn is_secret(schema: &Value, error: &ValidationError<'_>) -> bool {
-    let path = error.schema_path().to_string();
-    let marked = |node: &Value| {
-        let is_true = |key| node.get(key).and_then(Value::as_bool).unwrap_or(false);
-        is_true("writeOnly")
-            || is_true("x-capstan-secret")
-            || node.get("format").and_then(Value::as_str) == Some("password")
-    };
-    path.match_indices('/')
+fn is_secret(schema: &Value, keyword: &str) -> bool {
+    keyword
+        .match_indices('/')
         .map(|(end, _)| end)
-        .chain([path.len()])
-        .filter_map(|end| schema.pointer(path.get(..end)?))
-        .any(marked)
+        .chain([keyword.len()])
+        .filter_map(|end| schema.pointer(keyword.get(..end)?))
+        .any(schema_words::is_secret)
         // A path through a reference cannot be followed here.
-        || path.contains("$ref")
+        || keyword.contains("$ref")
 }
 
 /// Stage configuration.
@@ -105,13 +88,21 @@ pub(super) fn check(manifest: &Manifest, config: &Value) -> Result<(), Failure> 
     if faults.is_empty() {
         return Ok(());
     }
-    let place = |pointer: &str| if pointer.is_empty() { "config".to_owned() } else { format!("config{pointer}") };
-    let list: Vec<String> = faults.iter().map(|fault| format!("{}: {}", place(&fault.pointer), fault.text)).collect();
+    let word = |fault: &SchemaFault| {
+        let wrong = match &fault.misfit {
+            Misfit::FaultySchema => "held against a faulty schema".to_owned(),
+            Misfit::MissingKey => format!("missing: {}", fault.expected),
+            Misfit::UnknownKey { .. } => "unknown".to_owned(),
+            Misfit::Value { .. } => format!("not {}", fault.expected),
+        };
+        format!("{} ({wrong})", fault.key_below("config"))
+    };
+    let list: Vec<String> = faults.iter().map(word).collect();
     Err(Failure::new(
         Stage::Configuration,
         list.join(", "),
         format!("what the schema of {} {} asks for", manifest.name, manifest.version),
-        "correct these keys; `capstan driver info` shows the schema",
+        "correct these keys; `capstan driver info` shows the schema, `capstan config check` the lines",
     ))
 }
 
@@ -142,9 +133,19 @@ mod tests {
         let mut pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         pointers.sort_unstable();
         assert_eq!(pointers, ["/colour", "/keys/1", "/password", "/port", "/region"], "{faults:?}");
-        let text = format!("{faults:?}");
-        assert!(text.contains("70000") && text.contains("colour") && text.contains("region"), "{text}");
-        assert!(!text.contains("90210") && !text.contains("31337"), "{text}");
+        let text = check(&manifest, &json!({ "port": 70000, "password": 90210, "colour": 1 })).unwrap_err().found;
+        for fault in [
+            "config.port (not a whole number of at most 65535)",
+            "config.password (not a text or a reference to a secret)",
+            "config.colour (unknown)",
+            "config.region (missing: a text)",
+        ] {
+            assert!(text.contains(fault), "{fault}: {text}");
+        }
+        let secret = |fault: &SchemaFault| matches!(fault.misfit, Misfit::Value { is_secret: true, .. });
+        let mut secrets: Vec<&str> = faults.iter().filter(|fault| secret(fault)).map(|fault| &*fault.pointer).collect();
+        secrets.sort_unstable();
+        assert_eq!(secrets, ["/keys/1", "/password"]);
         assert!(check(&manifest, &json!({ "region": "here", "password": "secret" })).is_ok());
     }
 

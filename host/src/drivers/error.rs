@@ -185,6 +185,15 @@ fn known_names(known: &[String]) -> String {
     }
 }
 
+/// Cuts a text from outside to so many bytes and three dots.
+pub(crate) fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
+    }
+}
+
 /// Text from outside on one line: control characters escaped, and not longer than an operator reads.
 pub(crate) fn one_line(text: &str) -> String {
     const LONGEST: usize = 2048;
@@ -206,6 +215,15 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        for (longest, expected) in [(4, "aßc"), (3, "aß..."), (2, "a..."), (0, "...")] {
+            let mut text = "aßc".to_owned();
+            cut(&mut text, longest);
+            assert_eq!(text, expected);
+        }
+    }
 
     #[test]
     fn an_error_stays_on_one_line_whatever_the_file_says() {

@@ -9,12 +9,19 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use capstan_plugin_api::{DriverError, Health, Pending, abi, error::ErrorCode};
 use serde_json::value::RawValue;
 
-use super::{boundary::Answered, error::one_line, gate::Pass, host_services::CallState};
+use super::{
+    boundary::Answered,
+    error::{cut, one_line},
+    gate::Pass,
+    host_services::CallState,
+};
 
 pub(super) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Longest token of a pending call.
 const LONGEST_TOKEN: usize = 64 << 10;
+/// Longest text of an error; the rest is cut. It goes to logs, lists and clients.
+const LONGEST_TEXT: usize = 16 << 10;
 
 /// One call on its way to a driver.
 pub(super) struct Call {
@@ -101,14 +108,22 @@ pub(super) fn interpret(method: &str, answered: Answered, panicked: &mut bool) -
             Ok(Answer::Pending(pending))
         }
         abi::STATUS_ERROR => Err(serde_json::from_slice(&body)
+            .map(bounded)
             .unwrap_or_else(|error| fault(format!("an error that cannot be read ({error})")))),
         abi::STATUS_PANIC => {
             *panicked = true;
             let mut error: DriverError =
                 serde_json::from_slice(&body).unwrap_or_else(|_| DriverError::internal("the driver panicked"));
             error.code = ErrorCode::INTERNAL;
-            Err(error)
+            Err(bounded(error))
         }
         other => Err(fault(format!("status {other}, which epoch 1 does not have"))),
     }
+}
+
+/// The error with texts of a length that somebody reads.
+fn bounded(mut error: DriverError) -> DriverError {
+    cut(&mut error.message, LONGEST_TEXT);
+    cut(&mut error.operator_message, LONGEST_TEXT);
+    error
 }

@@ -106,7 +106,7 @@ fn walk(folder: &Path, owners: &Owners) -> Result<OwnedFd, Failure> {
     }
     match sticky {
         // The file itself lies in it; whoever owns the file has been checked, but anyone can put another beside it.
-        Some(path) => refuse_writable_folder(&path),
+        Some(path) => refuse_writable_folder(&path, true),
         None => Ok(directory),
     }
 }
@@ -121,7 +121,7 @@ fn check_folder(
     let stat = stat(directory)?;
     if !owners.include(stat.st_uid) {
         if let Some(sticky) = below_sticky {
-            return refuse_writable_folder(sticky);
+            return refuse_writable_folder(sticky, true);
         }
         return refuse(
             format!("the parent folder {} owned by uid {}", path.display(), stat.st_uid),
@@ -134,17 +134,20 @@ fn check_folder(
     }
     // A sticky folder lets nobody rename what others own. That is good enough for development (a clone below /tmp), not
     // for a machine that serves.
-    if stat.st_mode & 0o1000 != 0 && owners.own.is_some() {
+    let is_sticky = stat.st_mode & 0o1000 != 0;
+    if is_sticky && owners.own.is_some() {
         return Ok(Some(path.to_owned()));
     }
-    refuse_writable_folder(path)
+    refuse_writable_folder(path, is_sticky)
 }
 
-fn refuse_writable_folder<T>(path: &Path) -> Result<T, Failure> {
+fn refuse_writable_folder<T>(path: &Path, is_sticky: bool) -> Result<T, Failure> {
+    // A sticky folder is everybody's on purpose, as /tmp is.
+    let or_close = if is_sticky { String::new() } else { format!(", or chmod go-w {}", path.display()) };
     refuse(
         format!("the parent folder {}, in which others may write", path.display()),
         "folders writable by their owner only",
-        format!("move the driver elsewhere, or chmod go-w {}", path.display()),
+        format!("move the driver elsewhere{or_close}"),
     )
 }
 

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use capstan_plugin_api::ErrorCode;
+use capstan_plugin_api::{ErrorCode, SerialBy};
 
 use super::{error::one_line, generations::Driver, registry::Inner};
 
@@ -34,6 +34,11 @@ pub(super) fn watch(inner: &Arc<Inner>, driver: &Arc<Driver>) {
 async fn look(driver: &Weak<Driver>, patience: Duration) -> Option<()> {
     let driver = driver.upgrade()?;
     let Some(generation) = driver.serving() else { return Some(()) };
+    let by = generation.manifest.serial_by;
+    // A driver that takes one call at a time need not read while it works: it is asked when it does not, or next time.
+    let is_serial = !matches!(by, SerialBy::None | SerialBy::Device);
+    let turn = if is_serial { Some(generation.gate.turn(by, None, Instant::now()).await) } else { None };
+    let Ok(_turn) = turn.transpose() else { return Some(()) };
     let found = match generation.executor.health(patience).await {
         Ok(_) => None,
         // The executor tells of it itself, and of more than this.

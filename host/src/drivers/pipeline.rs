@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::AtomicBool,
         mpsc::{RecvTimeoutError, SendError, sync_channel},
     },
@@ -15,7 +15,7 @@ use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
 use tokio::runtime::Handle;
 
 use super::{
-    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, Kind, LoadError, Settings,
     boundary::{HostSide, Instance},
     child::Program,
     compatibility::{self, Wanted},
@@ -27,7 +27,7 @@ use super::{
     generations::{Lineage, check_needs},
     host_services::{CallTable, HostServices},
     in_process::{InProcess, Limits, read_health},
-    isolated::{self, Expected, Isolated, Launch, Patience},
+    isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -53,6 +53,7 @@ pub(super) struct Generation {
 }
 
 /// What a load is to bring.
+#[derive(Default)]
 pub(super) struct Plan<'a> {
     /// Number of the generation.
     pub number: u64,
@@ -81,6 +82,53 @@ pub(super) fn load(
     loading.stages(&path).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
+/// Starts a command for its manifest only, as far as its hello. Needs tokio's runtime.
+///
+/// # Errors
+/// The stage at which it was refused.
+pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifest, LoadError> {
+    let mut entry = DriverEntry::new(Kind::Cloud, "hello", "");
+    entry.program = program;
+    let path = file::resolve(&settings.driver_directory, entry.file());
+    let runtime = Handle::current();
+    let look = move || {
+        let (plan, lineage) = (Plan::default(), Lineage::new(&settings, entry.kind, &entry.name));
+        let calls = Arc::new(CallTable::default());
+        let services = Arc::new(services(&settings, &entry, &calls, &lineage));
+        let (settings, entry) = (&settings, &entry);
+        let loading = Loading { settings, entry, plan: &plan, lineage: &lineage, runtime: &runtime, calls, services };
+        let seen = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&seen);
+        // What was wanted is known by then, so it goes no further.
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+            Err(Failure::new(Stage::Manifest, "a manifest", "no more than that", "go on"))
+        };
+        let DriverProgram::Command(command) = &entry.program else {
+            return Err(Failure::new(Stage::Resolve, "a library", "a command", "look at its file").of("", &path));
+        };
+        let failure = loading.command(&path, command, Arc::new(judge)).err();
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (seen, failure) {
+            (Some(manifest), _) => Ok(manifest),
+            (None, Some(failure)) => Err(failure.of("", &path)),
+            (None, None) => {
+                Err(Failure::new(Stage::Manifest, "no manifest", "one", "ask the driver's vendor").of("", &path))
+            }
+        }
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            Err(Failure::new(Stage::Manifest, error.to_string(), "a manifest", "report this as a bug").of("", ""))
+        }
+    }
+}
+
+/// What a driver says of itself, the hash of its file, and what runs its calls.
+type Loaded = (Arc<Manifest>, String, Box<dyn Executor>);
+
 /// What the stages share.
 struct Loading<'a> {
     settings: &'a Settings,
@@ -104,7 +152,7 @@ impl Loading<'_> {
         }
         let (manifest, sha256, executor) = match &self.entry.program {
             DriverProgram::Library(_) => self.library(path)?,
-            DriverProgram::Command(command) => self.command(path, command)?,
+            DriverProgram::Command(command) => self.command(path, command, self.judge())?,
         };
         let Self { settings, entry, plan, lineage, calls, services, .. } = self;
         Ok(Generation {
@@ -121,7 +169,7 @@ impl Loading<'_> {
         })
     }
 
-    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let bytes = match self.plan.kept {
             None => file::open(path, settings.trust_own_files)?.bytes,
@@ -166,11 +214,14 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let checked = file::open(&path, settings.trust_own_files)?;
+        let checked = file::open(&path, settings.trust_own_files).map_err(|failure| match failure.stage {
+            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
+            _ => failure,
+        })?;
         let sha256 = manifest::sha256(&checked.bytes);
         checksum(entry.sha256.as_deref(), &sha256)?;
         let program = Program::Command {
@@ -179,15 +230,19 @@ impl Loading<'_> {
             arguments: command.iter().skip(1).cloned().collect(),
             on_descriptor: entry.channel == Channel::Descriptor,
         };
-        let (kind, config, needs) = (entry.kind, entry.config.clone(), self.plan.needs.to_vec());
-        let judge = move |manifest: &Manifest| {
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(judge))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    /// Whether what a command says of itself is what the entry asks for.
+    fn judge(&self) -> Judge {
+        let (kind, config, needs) = (self.entry.kind, self.entry.config.clone(), self.plan.needs.to_vec());
+        Arc::new(move |manifest: &Manifest| {
             manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
             check_needs(manifest, &needs)?;
             configuration::check(manifest, &config)
-        };
-        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
-        Ok((manifest, sha256, Box::new(isolated)))
+        })
     }
 
     fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
@@ -198,6 +253,8 @@ impl Loading<'_> {
                 executable: settings.probe_executable.clone(),
                 program,
                 max_concurrency: entry.max_concurrency.max(1),
+                confinement: entry.confinement.clone(),
+                is_told: Arc::default(),
             },
             services: Arc::clone(&self.services),
             config: entry.config.clone(),
@@ -224,6 +281,7 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, li
         programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
+        on_log: settings.on_log.clone(),
         kept: Arc::clone(&lineage.kept),
         ending: AtomicBool::new(false),
     }

@@ -10,7 +10,7 @@ use std::{
 
 use capstan_plugin_api::Secret;
 
-use super::{Channel, DriverProgram, Isolation, Kind, host_services::Notification};
+use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services::Notification};
 use crate::telemetry::Figures;
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
@@ -34,6 +34,8 @@ pub struct DriverEntry {
     pub call_timeout: Option<Duration>,
     /// The daemon does not start without it.
     pub required: bool,
+    /// What its process may use, reach and be; has no effect in-process.
+    pub confinement: Confinement,
     /// Pin: 64 hexadecimal digits.
     pub sha256: Option<String>,
     /// The driver's own section, secrets already in their places.
@@ -55,6 +57,7 @@ impl DriverEntry {
             max_queue: 64,
             call_timeout: None,
             required: false,
+            confinement: Confinement::default(),
             sha256: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             secrets: BTreeMap::new(),
@@ -89,6 +92,9 @@ impl fmt::Debug for DriverEntry {
 /// Hook for what drivers push with `notify`; called on a thread of the driver, so it must not block.
 pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
 
+/// Hook for what drivers log and print, one line each, before any is dropped for being too many.
+pub type LogHook = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What the registry needs to know.
 #[derive(Clone)]
 pub struct Settings {
@@ -121,6 +127,8 @@ pub struct Settings {
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
     pub on_notify: Option<NotifyHook>,
+    /// Called for each line of a driver.
+    pub on_log: Option<LogHook>,
     /// Where calls are counted.
     pub figures: Figures,
     /// The entries.
@@ -146,6 +154,7 @@ impl Settings {
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,
+            on_log: None,
             figures: Figures::default(),
             drivers: Vec::new(),
         }
@@ -163,11 +172,15 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A scope can be made when systemd is the init and we are root: `/run/systemd/system` is what `sd_booted(3)` looks at.
-fn systemd_run() -> Option<PathBuf> {
-    let booted = Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root();
+/// What `sd_booted(3)` looks at.
+pub(super) fn systemd_is_init() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// A scope can be made when systemd is the init and we are root.
+pub(super) fn systemd_run() -> Option<PathBuf> {
     let program = Path::new("/usr/bin/systemd-run");
-    (booted && program.exists()).then(|| program.to_owned())
+    (systemd_is_init() && rustix::process::geteuid().is_root() && program.exists()).then(|| program.to_owned())
 }
 
 /// Where drivers lie by default: `../lib/capstan/drivers` as seen from the binary's folder, else that folder.

@@ -108,7 +108,8 @@ const fn ways(by: SerialBy) -> (Way, Option<Way>) {
     match by {
         SerialBy::None => (Way::Shared, Some(Way::Shared)),
         SerialBy::Device => (Way::Shared, Some(Way::Alone)),
-        SerialBy::Instance => (Way::Alone, None),
+        // `instance`, and whatever a later host may know.
+        _ => (Way::Alone, None),
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::client::ClientError;
-use super::endpoint::Endpoint;
 use super::transport::{ReadEnd, Transport, WriteEnd};
+use crate::config::Endpoint;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -6,7 +6,6 @@
 
 pub mod admin;
 pub mod client;
-pub mod endpoint;
 pub mod frames;
 mod outbox;
 pub mod packet;
@@ -15,9 +14,9 @@ pub mod tls;
 pub mod transport;
 pub mod worker;
 
+pub use crate::config::Endpoint;
 pub use admin::{Admin, FunctionStatus, WorkerEntry};
 pub use client::{Client, ClientError, Completed, JobHandle, JobStatus, SubmitOptions, Submitted};
-pub use endpoint::{Endpoint, EndpointError};
 pub use packet::Priority;
 pub use server::{Access, AccessRule, Server, ServerError, ServerOptions};
 pub use tls::{TlsError, TlsFiles, TlsIdentity};

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio_rustls::TlsConnector;
 
-use super::endpoint::Endpoint;
 use super::tls::{TlsError, TlsFiles};
+use crate::config::Endpoint;
 
 /// The half of a connection that is read.
 pub(super) type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;

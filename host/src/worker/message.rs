@@ -13,12 +13,16 @@ pub(super) const TOKEN: &str = "hpcs_object_store_token";
 /// What stands in its place.
 const MASK: &str = "*****";
 
+/// Different tokens that are looked for in a text; a message that has more gets no texts. An honest one has one.
+const MOST_TOKENS: usize = 16;
+
 /// A message whose tokens are already hidden; only `token` still has the one that ARCHIVE needs.
 pub(super) struct Message {
     /// All fields, which become the reply.
     pub(super) fields: Object,
     /// The token at the top as it came.
     pub(super) token: Option<Value>,
+    /// All tokens, each once, the longest first.
     hidden: Vec<String>,
 }
 
@@ -46,6 +50,8 @@ impl Message {
                 let token = fields.get(TOKEN).filter(|token| !token.is_null()).cloned();
                 let mut hidden = Vec::new();
                 hide(&mut fields, &mut hidden);
+                hidden.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+                hidden.dedup();
                 Ok(Self { fields, token, hidden })
             }
             Ok(other) => Err(format!("the payload is a JSON {}, a message is an object", kind(&other))),
@@ -53,9 +59,27 @@ impl Message {
         }
     }
 
-    /// The text without any token of this message, for what a driver said.
+    /// The text without any token of this message, for what a driver said. One pass: replacing token after token would find
+    /// tokens in what replaced the one before, and a client that sends `*` many times would fill the memory.
     pub(super) fn redact(&self, text: &str) -> String {
-        self.hidden.iter().fold(text.to_owned(), |text, token| text.replace(token.as_str(), MASK))
+        if self.hidden.len() > MOST_TOKENS {
+            return MASK.to_owned();
+        }
+        let mut clean = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(next) = rest.chars().next() {
+            match self.hidden.iter().find(|token| rest.starts_with(token.as_str())) {
+                Some(token) => {
+                    clean.push_str(MASK);
+                    rest = &rest[token.len()..];
+                }
+                None => {
+                    clean.push(next);
+                    rest = &rest[next.len_utf8()..];
+                }
+            }
+        }
+        clean
     }
 
     /// Lower-cases the names of the fields at the top; of two that become equal the later in alphabetical order stays.
@@ -151,6 +175,20 @@ mod tests {
         assert!(!text.contains("cd") && !text.contains('7'), "{text}");
         assert_eq!(message.redact("PUT with t0p gave ab and cd"), "PUT with ***** gave ***** and *****");
         assert_eq!(message.token, Some(Value::from("t0p")));
+    }
+
+    #[test]
+    fn hiding_tokens_does_not_multiply_a_text() {
+        let with = |tokens: &[&str]| {
+            let fields: Vec<_> =
+                tokens.iter().map(|token| serde_json::json!({ "hpcs_object_store_token": token })).collect();
+            read(&serde_json::json!({ "x": fields }).to_string())
+        };
+        assert_eq!(with(&["*"; 9]).redact("a * b"), "a ***** b");
+        assert_eq!(with(&["ab", "a", "abc", "*"]).redact("abcab*ü"), "***************ü");
+        let many: Vec<String> = (0..17).map(|number| format!("t{number}")).collect();
+        let many = with(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(many.redact("no token in it"), MASK);
     }
 
     #[test]

@@ -24,4 +24,4 @@ pub use appliance::{Answer, Appliance, Call};
 pub use controller::{Controller, Job, Verdict};
 pub use driver::DriverAppliance;
 pub use server::Server;
-pub use settings::{MessageForm, Peer, Settings};
+pub use settings::{MessageForm, Settings};

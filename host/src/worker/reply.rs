@@ -4,6 +4,11 @@ use capstan_plugin_api::{DriverError, error::ErrorCode};
 use serde_json::{Value, json};
 
 use super::message::{Message, Object};
+use crate::drivers::cut;
+
+/// Longest text in a reply, and of a cause in the log; the rest is cut. Most of them quote a driver.
+const LONGEST_TEXT: usize = 4096;
+const LONGEST_CAUSE: usize = 32 << 10;
 
 /// Why a message was not carried out.
 #[derive(Debug)]
@@ -61,25 +66,35 @@ pub(super) fn finish(message: &mut Message, result: Result<Note, Fault>) -> (Val
     match result {
         Ok(note) => {
             set(&mut message.fields, "hpcs_response", "PASS");
-            let why = note.map(|note| message.redact(&note));
+            let why = note.map(|note| told_of(message, &note, LONGEST_CAUSE));
             (Value::Object(std::mem::take(&mut message.fields)), Ending { outcome: "PASS", why })
         }
         Err(Fault::BadRequest(text)) => {
-            let text = message.redact(&text);
+            let text = told_of(message, &text, LONGEST_TEXT);
             (bad_request(&text), Ending { outcome: "badRequest", why: Some(text) })
         }
         Err(Fault::Fail { text, operator }) => {
-            let text = message.redact(&text);
-            let why =
-                if operator.is_empty() { text.clone() } else { format!("{text} [{}]", message.redact(&operator)) };
+            let text = told_of(message, &text, LONGEST_TEXT);
+            let why = if operator.is_empty() {
+                text.clone()
+            } else {
+                format!("{text} [{}]", told_of(message, &operator, LONGEST_CAUSE))
+            };
             set(&mut message.fields, "hpcs_error", text);
             (fail(message), Ending { outcome: "FAIL", why: Some(why) })
         }
         Err(Fault::Silent(why)) => {
-            let why = message.redact(&why);
+            let why = told_of(message, &why, LONGEST_CAUSE);
             (fail(message), Ending { outcome: "FAIL", why: Some(why) })
         }
     }
+}
+
+/// A text without tokens, and then of a length that somebody reads.
+fn told_of(message: &Message, text: &str, longest: usize) -> String {
+    let mut text = message.redact(text);
+    cut(&mut text, longest);
+    text
 }
 
 fn fail(message: &mut Message) -> Value {

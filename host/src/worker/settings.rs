@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Endpoint;
+
 /// Which messages the worker understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MessageForm {
@@ -12,15 +14,6 @@ pub enum MessageForm {
     Seed,
 }
 
-/// A TCP endpoint that DIAGNOSTICS tries to reach.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Peer {
-    /// Address or name, an IPv6 address without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
 /// Settings of a controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -29,9 +22,9 @@ pub struct Settings {
     /// Which messages are understood.
     pub form: MessageForm,
     /// Job servers, in the order in which DIAGNOSTICS reports them.
-    pub job_servers: Vec<Peer>,
+    pub job_servers: Vec<Endpoint>,
     /// What DIAGNOSTICS connects to for `network`; empty means the job servers.
-    pub diagnostics_targets: Vec<Peer>,
+    pub diagnostics_targets: Vec<Endpoint>,
     /// How long DIAGNOSTICS waits for each connection.
     pub diagnostics_timeout: Duration,
     /// Deadline of UPDATE and CREATE, the first `observe` included.

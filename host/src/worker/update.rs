@@ -149,7 +149,8 @@ fn accepted_monitor(monitor: &Object) -> Result<Monitor, String> {
     })
 }
 
-/// Reads `options`: the client's time limit, and those towards the members. What is absent is the driver's default.
+/// Reads `options`: the client's time limit, and those towards the members. What is absent is the driver's default, and so is
+/// a time limit of 0: libra's API side shows it as the default, while HAProxy would wait for ever.
 fn timeouts(value: Option<&Value>) -> Result<(Option<u32>, Timeouts), String> {
     let options = match value {
         None => return Ok((None, Timeouts::default())),
@@ -157,10 +158,11 @@ fn timeouts(value: Option<&Value>) -> Result<(Option<u32>, Timeouts), String> {
         Some(other) => return Err(format!("'options' is a {}, an object is expected", kind(other))),
     };
     let number = |name: &str| present(options, name).map(|value| bounded(name, value, 0)).transpose();
-    let client_ms = number("client_timeout")?;
+    let limit = |name: &str| Ok::<_, String>(number(name)?.filter(|ms| *ms > 0));
+    let client_ms = limit("client_timeout")?;
     let timeouts = Timeouts {
-        server_ms: number("server_timeout")?,
-        connect_ms: number("connect_timeout")?,
+        server_ms: limit("server_timeout")?,
+        connect_ms: limit("connect_timeout")?,
         retries: number("connect_retries")?,
     };
     Ok((client_ms, timeouts))

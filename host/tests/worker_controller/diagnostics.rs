@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use capstan::worker::Peer;
+use capstan::config::Endpoint;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::bench::*;
 
-async fn open() -> (TcpListener, Peer) {
+async fn open() -> (TcpListener, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let peer = Peer { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
-    (listener, peer)
+    let endpoint = Endpoint::from(listener.local_addr().unwrap());
+    (listener, endpoint)
 }
 
 /// A port that was free a moment ago and is bound but does not listen, so that nobody answers there.
-fn closed() -> (tokio::net::TcpSocket, Peer) {
+fn closed() -> (tokio::net::TcpSocket, Endpoint) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = socket.local_addr().unwrap().port();
-    (socket, Peer { host: "127.0.0.1".into(), port })
+    (socket, Endpoint::new("127.0.0.1", port))
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_server_that_does_not_answer_is_given_up() {
         fillers.push(filler);
         assert!(fillers.len() < 64, "the queue never fills");
     }
-    let silent = Peer { host: "127.0.0.1".into(), port: address.port() };
+    let silent = Endpoint::from(address);
     let bench = Bench::with(|settings| {
         settings.job_servers = vec![silent];
         settings.diagnostics_timeout = Duration::from_millis(300);

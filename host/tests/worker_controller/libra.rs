@@ -1,4 +1,4 @@
-//! The acceptance rows of libra's last messages; `docs/contract/worker-messages.md` has the list.
+//! The acceptance rows of libra's last messages; `docs/contract/acceptance.md` has the list.
 
 use capstan_plugin_api::{
     DriverError,

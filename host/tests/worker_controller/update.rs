@@ -175,6 +175,14 @@ async fn options_are_optional_one_by_one() {
     assert_eq!(one.listeners[0].client_timeout_ms, None);
     let timeouts = &one.pools[0].timeouts;
     assert_eq!((timeouts.connect_ms, timeouts.server_ms, timeouts.retries), (None, Some(5000), Some(0)));
+    // BUG-22: a limit of 0 is the default, as libra's API side showed it; without a retry is without a retry.
+    let none = json!({ "client_timeout": 0, "server_timeout": "0", "connect_timeout": 0, "connect_retries": 0 });
+    let bench = Bench::new();
+    passes(&bench.ask(&update_with("options", none)).await);
+    let one = &bench.fake.applied().load_balancers[0];
+    assert_eq!(one.listeners[0].client_timeout_ms, None);
+    let timeouts = &one.pools[0].timeouts;
+    assert_eq!((timeouts.connect_ms, timeouts.server_ms, timeouts.retries), (None, None, Some(0)));
     let reply = Bench::new().ask(&update_with("options", json!({ "connect_timeout": -1 }))).await;
     fails(&reply, "Failed to set timeout values: 'connect_timeout' -1 is below min of 0");
 }

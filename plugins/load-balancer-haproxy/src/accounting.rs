@@ -204,16 +204,37 @@ mod tests {
         assert_eq!((accounts.start, accounts.end, accounts.counters.len()), (None, None, 0));
     }
 
-    #[test]
-    fn m02_m04_what_is_saved_is_read_again() {
-        let mut accounts = Accounts::default();
-        accounts.report(&current(2048, 1024), "1", NOON).unwrap();
-        accounts.keep(&current(2100, 1100), "1", NOON + Duration::minutes(5));
+    /// Five minutes, as kept and read again; each counter is (last, unreported).
+    fn kept_and_read(http: (i64, i64), tcp: (i64, i64)) -> Accounts {
+        let counter = |(last, unreported)| Counter {
+            last: Bytes { out: last, into: 0 },
+            unreported: Bytes { out: unreported, into: 0 },
+        };
+        let accounts = Accounts {
+            start: Some(write_stamp(NOON)),
+            end: Some(write_stamp(NOON + Duration::minutes(5))),
+            counters: [("http-servers".into(), counter(http)), ("tcp-servers".into(), counter(tcp))].into(),
+            ..Accounts::default()
+        };
         let again: Accounts = serde_json::from_str(&serde_json::to_string(&accounts).unwrap()).unwrap();
-        assert_eq!(again.clone().checked().unwrap(), accounts);
-        assert_eq!(again.end.as_deref(), Some("2013-01-31 12:10:30.123456"));
-        assert_eq!(again.counters["http-servers"].last.out, 2048);
-        assert_eq!(again.counters["tcp-servers"].unreported.out, 1100);
+        assert_eq!(again, accounts);
+        again.checked().unwrap()
+    }
+
+    #[test]
+    fn m02_a_period_and_its_counters_are_read_again() {
+        let again = kept_and_read((2048, 0), (1024, 0));
+        assert_eq!(again.start.as_deref(), Some("2013-01-31 12:10:30.123456"));
+        assert_eq!(again.end.as_deref(), Some("2013-01-31 12:15:30.123456"));
+        let of = |name: &str| (again.counters[name].last.out, again.counters[name].unreported.out);
+        assert_eq!((of("http-servers"), of("tcp-servers")), ((2048, 0), (1024, 0)));
+    }
+
+    #[test]
+    fn m04_all_four_counters_are_read_again() {
+        let again = kept_and_read((2048, 20), (1024, 10));
+        let of = |name: &str| (again.counters[name].last.out, again.counters[name].unreported.out);
+        assert_eq!((of("http-servers"), of("tcp-servers")), ((2048, 20), (1024, 10)));
     }
 
     #[test]

@@ -21,16 +21,22 @@ use serde_json::{Value, json};
 pub struct Config {
     /// File that gets one line of JSON for each call, with its name and arguments. Without it calls are only counted.
     record: Option<PathBuf>,
+    /// Names of calls that are answered with `not_supported`, as by a driver that lacks them.
+    lacks: Vec<String>,
 }
 
 /// The driver `noop`.
 pub struct Noop {
     record: Option<Mutex<File>>,
+    lacks: Vec<String>,
 }
 
 impl Noop {
     /// Counts the call in the host's figures and writes it down.
     fn took(&self, call: &CallContext, name: &str, arguments: &Value) -> Result<(), DriverError> {
+        if self.lacks.iter().any(|lacking| lacking == name) {
+            return Err(DriverError::not_supported(name));
+        }
         call.host().metric(name, 1.0);
         let Some(record) = &self.record else { return Ok(()) };
         let line = format!("{}\n", json!({ "call": name, "arguments": arguments }));
@@ -52,7 +58,7 @@ impl Driver for Noop {
             Err(error) => Err(DriverError::invalid_argument("the file of `record` cannot be written")
                 .for_operator(format!("{}: {error}", path.display()))),
         };
-        Ok(Self { record: config.record.map(open).transpose()? })
+        Ok(Self { record: config.record.map(open).transpose()?, lacks: config.lacks })
     }
 }
 
@@ -63,7 +69,7 @@ impl LoadBalancerDriver for Noop {
     }
 
     fn add_server(&self, call: &CallContext, server: &Server) -> Result<(), DriverError> {
-        let Server { protocol, id, host, port, weight, backup } = server;
+        let Server { protocol, id, host, port, weight, backup, .. } = server;
         let arguments = json!({
             "protocol": protocol, "id": id, "host": host, "port": port, "weight": weight, "backup": backup,
         });
@@ -78,6 +84,7 @@ impl LoadBalancerDriver for Noop {
         let algorithm = match algorithm {
             Algorithm::RoundRobin => "round_robin",
             Algorithm::LeastConnections => "least_connections",
+            _ => return Err(DriverError::not_supported("this algorithm")),
         };
         self.took(call, "set_algorithm", &json!({ "protocol": protocol, "algorithm": algorithm }))
     }

@@ -55,6 +55,14 @@ fn calls_are_counted_and_recorded() {
 }
 
 #[test]
+fn what_it_lacks_is_not_supported() {
+    let driven = Driven::open(table(), &json!({ "lacks": ["init", "suspend"] })).unwrap();
+    driven.ok("apply", &device());
+    assert_eq!(driven.code("suspend", &json!({ "device": "d", "generation": 1 })), "not_supported");
+    driven.ok("enable", &json!({ "device": "d", "generation": 1 }));
+}
+
+#[test]
 fn a_record_that_cannot_be_written_stops_open() {
     let (status, error) = Driven::open(table(), &json!({ "record": "/no/such/folder/calls" })).err().unwrap();
     assert_eq!((status, &error["code"]), (STATUS_ERROR, &json!("invalid_argument")));

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use capstan_plugin_api::abi::{self, Buffer, Bytes, Reply};
+use capstan_plugin_api::{
+    DriverError,
+    abi::{self, Buffer, Bytes, Reply},
+};
 use serde_json::{Value, json};
 
 use super::{Bad, error};
@@ -26,6 +29,7 @@ use super::{Bad, error};
 /// | `sleep:MS` | waits, whatever the host says, then answers rightly |
 /// | `first:N:WORD` | does WORD in the first N calls of the instance, then answers rightly |
 /// | `error:CODE`, `status:N` | fails with the code; answers a status that nobody knows |
+/// | `wordy:MB` | fails with an error whose texts are so many MiB each |
 /// | `garbage`, `not_utf8`, `wrong_type`, `empty`, `null_body` | bodies that are no answer |
 /// | `huge:MB` | a text of so many MiB |
 /// | `pending:N` | N more times pending, counted in the token |
@@ -68,6 +72,10 @@ pub(crate) fn run(bad: &Bad, call_id: u64, word: &str, good: impl Fn() -> Value)
             ok(good())
         }
         "error" => error(value, "an error as configured"),
+        "wordy" => {
+            let text = "many words\n".repeat((amount << 20) as usize / 11);
+            Reply::error(&DriverError::internal(text.as_str()).for_operator(text))
+        }
         "status" => Reply::new(value.parse().unwrap_or(77), b"{}".to_vec()),
         "garbage" => Reply::new(abi::STATUS_OK, b"<html>not JSON".to_vec()),
         "not_utf8" => Reply::new(abi::STATUS_OK, b"\"\xff\xfe\"".to_vec()),

@@ -32,7 +32,8 @@ static MANIFEST: [u8; LEN] = DECLARATION.render();
 /// What `describe` answers: apart from the section, so that a patched section lies.
 static DESCRIBED: [u8; LEN] = DECLARATION.render();
 
-/// Patched in the file to `null`, `magic`, `epoch`, `size`, `other`, `hang`, `abort` or `panic`, padded with dots.
+/// Patched in the file to `null`, `magic`, `epoch`, `size`, `other`, `descr`, `hang`, `abort` or `panic`, padded with dots;
+/// `other` and `descr` spoil `describe`, the last one by a panic.
 #[used]
 static ENTRY: [u8; 26] = *b"CAPSTAN-BAD-ENTRY=good....";
 
@@ -42,6 +43,11 @@ unsafe extern "C" fn describe() -> Bytes {
 
 unsafe extern "C" fn describe_other() -> Bytes {
     Bytes::of(b"{\"name\":\"another\"}")
+}
+
+#[allow(clippy::panic, reason = "a panic is one of the cases")]
+unsafe extern "C" fn describe_panics() -> Bytes {
+    panic!("describe panics")
 }
 
 const TABLE: DriverTable = DriverTable {
@@ -61,6 +67,7 @@ static WRONG_MAGIC: DriverTable = DriverTable { magic: 0x7F45_4C46, ..TABLE };
 static WRONG_EPOCH: DriverTable = DriverTable { epoch: 7, ..TABLE };
 static WRONG_SIZE: DriverTable = DriverTable { size: 8, ..TABLE };
 static OTHER: DriverTable = DriverTable { describe: describe_other, ..TABLE };
+static DESCRIBE_PANICS: DriverTable = DriverTable { describe: describe_panics, ..TABLE };
 
 /// The entry, good unless the file was patched.
 #[allow(clippy::panic, reason = "a panic is one of the cases")]
@@ -76,6 +83,7 @@ pub extern "C" fn capstan_driver_epoch_1() -> *const DriverTable {
         b"epoch" => &WRONG_EPOCH,
         b"size." => &WRONG_SIZE,
         b"other" => &OTHER,
+        b"descr" => &DESCRIBE_PANICS,
         b"hang." => loop {
             thread::sleep(Duration::from_secs(3600));
         },

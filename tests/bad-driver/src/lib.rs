@@ -1,7 +1,7 @@
 //! One load balancer driver for all kinds of misbehaviour.
 //!
-//! The configuration chooses what each entry does: `{ "open": B, "health": B, "close": B, "invoke": B }`, where `invoke` may
-//! also be an object from method to B; `params.misbehave` of a request goes before it. What a B can be stands in
+//! The configuration chooses what each entry does: `{ "open": B, "health": B, "cancel": B, "close": B, "invoke": B }`, where
+//! `invoke` may also be an object from method to B; `params.misbehave` of a request goes before it. What a B can be stands in
 //! `behaviour.rs`. The table is made by hand, because the attribute's would catch half of this.
 //!
 //! What happens before there is a configuration is chosen in the file: the bytes after `CAPSTAN-BAD-ENTRY=` say what
@@ -76,7 +76,13 @@ fn good(method: &str, params: &Value) -> Value {
     }
 }
 
-unsafe extern "C" fn cancel(_instance: *mut abi::Instance, _call_id: u64) {}
+unsafe extern "C" fn cancel(instance: *mut abi::Instance, call_id: u64) {
+    // SAFETY: as in `bad`.
+    let bad = unsafe { bad(instance) };
+    let reply = behaviour::run(bad, call_id, &bad.chosen("cancel"), || json!(null));
+    // SAFETY: made just now.
+    drop(unsafe { reply.body.take() });
+}
 
 unsafe extern "C" fn health(instance: *mut abi::Instance) -> Reply {
     // SAFETY: as in `bad`.

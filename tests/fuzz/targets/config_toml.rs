@@ -2,7 +2,12 @@
 //! what comes of an old libra.ini loads.
 #![no_main]
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use capstan::config::{Environment, Faults, Loaded, Loader, import::libra_ini, show_json, show_text};
 use capstan_fuzz::Source;
@@ -62,7 +67,7 @@ fn is_read_or_refused(environment: &BTreeMap<String, String>, tells: bool, text:
 }
 
 fn old_file_loads(text: &str) {
-    let imported = libra_ini(text);
+    let imported = libra_ini(Path::new("libra.ini"), text);
     for note in &imported.notes {
         assert!(!note.contains(char::is_control), "{note:?}");
     }

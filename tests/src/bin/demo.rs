@@ -4,12 +4,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a demonstration talks"
 )]
 
 use std::{
     collections::BTreeMap,
-    process::Output,
+    process::{ExitCode, Output},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,16 +28,26 @@ use capstan_tests::{
 };
 use serde_json::{Value, json};
 
-fn main() {
+/// Exit code of a command line that is wrong, as with the daemon's own commands.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let real = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] | ["--job-server", "embedded"] => false,
         ["--job-server", "gearmand"] => true,
-        other => panic!("unknown arguments {other:?}; known is --job-server embedded|gearmand"),
+        ["--job-server", other] => return usage(&format!("the job server {other:?}")),
+        other => return usage(&format!("the arguments {other:?}")),
     };
     let begun = Instant::now();
     run(real);
     println!("\nAll of it worked, in {:.1} s, and nothing was left running.", begun.elapsed().as_secs_f64());
+    ExitCode::SUCCESS
+}
+
+fn usage(found: &str) -> ExitCode {
+    eprintln!("demo: found {found}; expected --job-server embedded or --job-server gearmand");
+    ExitCode::from(USAGE)
 }
 
 fn run(real: bool) {

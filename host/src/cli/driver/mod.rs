@@ -1,11 +1,14 @@
 //! `capstan driver`: one file for each command.
 
+mod call;
 mod change;
 mod check;
 mod info;
 mod list;
 mod named;
+mod new;
 mod running;
+mod scratch;
 
 use change::Change;
 use clap::Subcommand;
@@ -24,14 +27,12 @@ pub enum Command {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
     },
-    /// Take a driver through the load pipeline up to its first health check, in this process, and report each stage
-    Check {
-        /// A name of known_drivers (NAME or KIND.NAME), or a file
-        driver: String,
-        /// JSON configuration to open a file with
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        driver_config: String,
-    },
+    /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
+    Check(check::Arguments),
+    /// Open an instance of a driver's own and call one method of it
+    Call(call::Arguments),
+    /// Make a project for a new driver, which builds and passes `driver check` as it is
+    New(new::Arguments),
     /// Load a driver's file anew: the next version serves once it has passed every check, calls that are out finish with the old one
     Reload {
         /// A name of known_drivers (NAME or KIND.NAME)
@@ -53,7 +54,15 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => runtime()?.block_on(info::info(place, &driver)),
-        Command::Check { driver, driver_config } => runtime()?.block_on(check::check(place, &driver, &driver_config)),
+        Command::Check(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(check::check(place, &arguments, &trust))
+        }
+        Command::New(arguments) => new::new(&arguments),
+        Command::Call(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(call::call(place, &arguments, &trust))
+        }
         Command::Reload { driver } => runtime()?.block_on(change::change(place, &driver, Change::Reload)),
         Command::Rollback { driver } => runtime()?.block_on(change::change(place, &driver, Change::Rollback)),
         Command::Restart { driver } => runtime()?.block_on(change::change(place, &driver, Change::Restart)),

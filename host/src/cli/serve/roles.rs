@@ -66,7 +66,7 @@ pub fn worker(
     let controller = Controller::new(Arc::new(DriverAppliance::new(handle)), settings::controller(config))
         .with_figures(metrics.figures().clone());
     let jobs = jobs::Worker::new(
-        &settings::endpoints(&config.gearman),
+        &config.gearman.endpoints(),
         &settings::transport(&config.gearman)?,
         settings::worker_options(config),
     )

@@ -63,7 +63,7 @@ pub(super) const WORKER: &[(&str, &str, Fate)] = &[
     ("gearman", "keepcnt", Fate::Key("gearman.keepcnt", Form::Whole)),
     ("gearman", "keepidle", Fate::Key("gearman.keepidle", Form::Number)),
     ("gearman", "keepintvl", Fate::Key("gearman.keepintvl", Form::Number)),
-    ("gearman", "poll", Fate::Key("gearman.poll_seconds", Form::Number)),
+    ("gearman", "poll", Fate::None("the job server wakes an idle worker; nothing is polled")),
     ("gearman", "reconnect_sleep", Fate::Key("gearman.reconnect_sleep_seconds", Form::Number)),
     ("gearman", "ssl_ca", Fate::Key("gearman.ssl_ca", Form::Text)),
     ("gearman", "ssl_cert", Fate::Key("gearman.ssl_cert", Form::Text)),

@@ -1,6 +1,6 @@
 //! `libra.ini` to our TOML.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use serde_json::Value as Json;
 
@@ -15,15 +15,16 @@ use crate::config::{Endpoint, fault::one_line, show};
 pub struct Imported {
     /// A configuration that says the same in our form.
     pub toml: String,
-    /// One line for each option that has no counterpart, or whose counterpart needs a look: `libra.ini:LINE: [SECTION] KEY: WHY`.
+    /// One line for each option that has no counterpart, or whose counterpart needs a look: `FILE:LINE: [SECTION] KEY: WHY`.
     pub notes: Vec<String>,
 }
 
 const HAPROXY: &str = "known_drivers.load_balancer.haproxy";
 
-/// Translates the worker's options of a `libra.ini`; every option that is not carried over is named in the notes.
+/// Translates the worker's options of a `libra.ini` that was read from `file`; every option that is not carried over is named in
+/// the notes.
 #[must_use]
-pub fn libra_ini(text: &str) -> Imported {
+pub fn libra_ini(file: &Path, text: &str) -> Imported {
     let (entries, strays) = ini::parse(text);
     let mut import = Import::default();
     for (line, text) in strays {
@@ -32,7 +33,7 @@ pub fn libra_ini(text: &str) -> Imported {
     for entry in &entries {
         import.entry(entry);
     }
-    import.finish()
+    import.finish(&file.display().to_string())
 }
 
 #[derive(Default)]
@@ -70,8 +71,7 @@ impl Import {
             Form::Boolean => boolean(value).map(Json::from),
             Form::Endpoints => {
                 let servers: Vec<&str> = value.split([',', ' ', '\t']).filter(|server| !server.is_empty()).collect();
-                let is_valid =
-                    !servers.is_empty() && servers.iter().all(|server| Endpoint::parse_text(server).is_some());
+                let is_valid = !servers.is_empty() && servers.iter().all(|server| server.parse::<Endpoint>().is_ok());
                 is_valid.then(|| servers.into())
             }
             Form::Number => number(value),
@@ -103,11 +103,10 @@ impl Import {
     }
 
     fn note(&mut self, entry: &Entry, why: &str) {
-        let note = format!("[{}] {}: {why}", entry.section, entry.key);
-        self.notes.push((entry.line, one_line(&note).into_owned()));
+        self.notes.push((entry.line, format!("[{}] {}: {why}", entry.section, entry.key)));
     }
 
-    fn finish(mut self) -> Imported {
+    fn finish(mut self, file: &str) -> Imported {
         // libra's defaults where ours differ.
         self.values.entry("gearman.servers".to_owned()).or_insert_with(|| vec!["localhost:4730"].into());
         self.values.entry("telemetry.level".to_owned()).or_insert("warn".into());
@@ -116,14 +115,13 @@ impl Import {
         self.values.entry(format!("{HAPROXY}.config.service_name")).or_insert("haproxy.service".into());
         self.values.insert("daemon.roles".to_owned(), vec!["worker"].into());
         self.values.insert(format!("{HAPROXY}.library"), library("haproxy").into());
-        self.values.insert(format!("{HAPROXY}.isolation"), "in-process".into());
         self.other_driver();
         let mut sections: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
         for (key, value) in &self.values {
             let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
             sections.entry(section).or_default().push((name, value));
         }
-        let mut toml = "# Translated from libra.ini.\n".to_owned();
+        let mut toml = format!("# Translated from {}.\n", one_line(file));
         for (section, values) in sections {
             let _ = writeln!(toml, "\n[{section}]");
             for (name, value) in values {
@@ -132,10 +130,10 @@ impl Import {
         }
         self.notes.sort();
         let notes = self.notes.into_iter().map(|(line, note)| match line {
-            0 => format!("libra.ini: {note}"),
-            line => format!("libra.ini:{line}: {note}"),
+            0 => format!("{file}: {note}"),
+            line => format!("{file}:{line}: {note}"),
         });
-        Imported { toml, notes: notes.collect() }
+        Imported { toml, notes: notes.map(|note| one_line(&note).into_owned()).collect() }
     }
 
     /// A driver of another name needs an entry, for `worker.driver` to be found.
@@ -158,7 +156,6 @@ impl Import {
             format!("the driver {name} is looked for in {}; correct the entry if it is elsewhere", library(&name)),
         ));
         self.values.insert(format!("known_drivers.load_balancer.{name}.library"), library(&name).into());
-        self.values.insert(format!("known_drivers.load_balancer.{name}.isolation"), "in-process".into());
     }
 }
 

@@ -172,6 +172,12 @@ impl<T: Shown> Shown for Option<T> {
     }
 }
 
+impl<T: Field> Field for Option<T> {
+    fn parse(node: &Node) -> Result<Self, Refusal> {
+        T::parse(node).map(Some)
+    }
+}
+
 /// An enum of which each value has one name in the file.
 macro_rules! choices {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)* }) => {

@@ -20,6 +20,8 @@ pub struct Effective {
     pub value: Json,
     /// Where it comes from.
     pub origin: Origin,
+    /// The key whose value this is, where it is not stated itself; `origin` is then the place of that key.
+    pub inherits: Option<String>,
 }
 
 /// What one reading gathers beside the values.
@@ -58,7 +60,7 @@ impl<'e> Session<'e> {
     }
 
     pub(in crate::config) fn record(&mut self, key: String, value: Json, origin: Origin) {
-        self.effective.push(Effective { key, value, origin });
+        self.effective.push(Effective { key, value, origin, inherits: None });
     }
 
     /// Reads a table with `read`; what `read` did not ask for is refused.
@@ -69,7 +71,14 @@ impl<'e> Session<'e> {
         origin: Origin,
         read: impl FnOnce(&mut TableReader<'_, 'e>) -> T,
     ) -> T {
-        let mut reader = TableReader { session: self, path: path.to_owned(), origin, table, known: Vec::new() };
+        let mut reader = TableReader {
+            session: self,
+            path: path.to_owned(),
+            origin,
+            table,
+            known: Vec::new(),
+            inherited: Vec::new(),
+        };
         let value = read(&mut reader);
         reader.refuse_unknown();
         value
@@ -84,6 +93,8 @@ pub(in crate::config) struct TableReader<'r, 'e> {
     pub(in crate::config) origin: Origin,
     table: Table,
     known: Vec<&'static str>,
+    /// Keys of this table, and the dotted keys whose values they have where they are not stated.
+    inherited: Vec<(&'static str, String)>,
 }
 
 impl<'e> TableReader<'_, 'e> {
@@ -96,6 +107,11 @@ impl<'e> TableReader<'_, 'e> {
     pub(in crate::config) fn take(&mut self, name: &'static str) -> Option<Node> {
         self.known.push(name);
         self.table.remove(name)
+    }
+
+    /// Says before it is read that a key has its default from another one. Of several, the first that is stated counts.
+    pub(in crate::config) fn inherit(&mut self, name: &'static str, from: &str) {
+        self.inherited.push((name, from.to_owned()));
     }
 
     /// A value with a default.
@@ -168,8 +184,11 @@ impl<'e> TableReader<'_, 'e> {
     }
 
     fn fall_back<T: Shown>(&mut self, name: &str, default: T) -> T {
-        let key = self.key(name);
-        self.session.record(key, default.shown(), Origin::Default);
+        let (key, value) = (self.key(name), default.shown());
+        let sources = self.inherited.iter().filter(|(heir, _)| *heir == name);
+        let stated = sources.map(|(_, from)| (from, self.session.origin(from))).find(|(_, at)| *at != Origin::Default);
+        let (inherits, origin) = stated.map_or((None, Origin::Default), |(from, at)| (Some(from.clone()), at));
+        self.session.effective.push(Effective { key, value, origin, inherits });
         default
     }
 

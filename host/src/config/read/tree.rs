@@ -47,9 +47,16 @@ impl Node {
             Value::Huge(value) => format!("the number {value}"),
             Value::Integer(value) => format!("the number {value}"),
             Value::Table(_) => "a table".to_owned(),
-            Value::Text(text) if text.chars().count() <= 60 => format!("the text {text:?}"),
-            Value::Text(text) => format!("a text of {} characters", text.chars().count()),
+            Value::Text(text) => describe_text(text),
         }
+    }
+}
+
+/// What a fault says was found where a text stands: the text where it is short.
+pub(in crate::config) fn describe_text(text: &str) -> String {
+    match text.chars().count() {
+        0..=60 => format!("the text {text:?}"),
+        count => format!("a text of {count} characters"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::{Limits, confinement};
 use crate::config::read::{TableReader, choices};
 
 choices! {
@@ -34,6 +35,10 @@ pub struct Drivers {
     pub health_interval: Duration,
     /// How long calls that are out may go on in a generation of a driver that has been replaced.
     pub drain_timeout: Duration,
+    /// The default of `known_drivers.*.*.user`.
+    pub user: Option<String>,
+    /// The defaults of `known_drivers.*.*.limits`.
+    pub limits: Limits,
 }
 
 impl Drivers {
@@ -47,6 +52,8 @@ impl Drivers {
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
             health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
             drain_timeout: table.get("drain_timeout_seconds", Duration::from_secs(60)),
+            user: confinement::read_user(table, None),
+            limits: table.table("limits", |table| Limits::read(table, &Limits::defaults())),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Endpoint, JobServer};
+use super::{Endpoint, JobServer, endpoint::GEARMAN_PORT};
 use crate::config::{Warning, read::TableReader, secret};
 
 /// `[gearman]`.
@@ -24,8 +24,6 @@ pub struct Gearman {
     pub keepidle: Option<Duration>,
     /// Time between probes.
     pub keepintvl: Option<Duration>,
-    /// How often an idle worker looks whether it shall end.
-    pub poll: Duration,
     /// The longest pause between two attempts to reach a lost job server.
     pub reconnect_sleep: Duration,
     /// TLS towards the job servers, with this node's certificate.
@@ -91,14 +89,14 @@ impl Gearman {
             keepcnt: table.optional("keepcnt"),
             keepidle: table.optional("keepidle"),
             keepintvl: table.optional("keepintvl"),
-            poll: table.get("poll_seconds", Duration::from_secs(1)),
             reconnect_sleep: table.get("reconnect_sleep_seconds", Duration::from_secs(60)),
             tls: tls_of_client(table),
-            embedded_listen: table.get("embedded_listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 4730))),
+            embedded_listen: embedded_listen(table),
             embedded_tls: embedded_tls.flatten(),
             embedded_admins: table.get("embedded_admins", Vec::new()),
             limits: table.table("limits", EmbeddedLimits::read),
         };
+        gearman.warn_of_idle_keys(table);
         let (listen, key) = (gearman.embedded_listen, table.key("embedded_listen"));
         if gearman.is_embedded() && !listen.ip().is_loopback() && !has_tls {
             table.session.fault_at(
@@ -110,6 +108,33 @@ impl Gearman {
         }
         gearman
     }
+
+    /// The details of keepalive do nothing while it is off, which is easily overlooked.
+    fn warn_of_idle_keys(&self, table: &mut TableReader<'_, '_>) {
+        let given = [
+            ("keepcnt", self.keepcnt.is_some()),
+            ("keepidle", self.keepidle.is_some()),
+            ("keepintvl", self.keepintvl.is_some()),
+        ];
+        for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given && !self.keepalive) {
+            let key = table.key(name);
+            let origin = table.session.origin(&key);
+            let text = "has no effect without gearman.keepalive = true".to_owned();
+            table.session.warnings.push(Warning { origin, key, text });
+        }
+    }
+}
+
+/// Clients elsewhere and this machine's `job send` know the job server by its port, so it cannot be left to chance.
+fn embedded_listen(table: &mut TableReader<'_, '_>) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, GEARMAN_PORT));
+    table.checked("embedded_listen", default, |listen: &SocketAddr| match listen.port() {
+        0 => Err((
+            "a port from 1 to 65535, by which workers and clients find the job server".to_owned(),
+            format!("choose one, such as {GEARMAN_PORT}"),
+        )),
+        _ => Ok(()),
+    })
 }
 
 /// libra's three options: all of them or none.

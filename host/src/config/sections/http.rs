@@ -34,12 +34,14 @@ impl Http {
                 )),
             }
         });
-        let socket = table.checked("socket", daemon.run_dir.join("capstan.sock"), |socket: &PathBuf| {
-            if socket.as_os_str().len() <= LONGEST_SOCKET_PATH {
-                return Ok(());
-            }
-            Err((format!("a path of at most {LONGEST_SOCKET_PATH} bytes"), "choose a shorter path".to_owned()))
-        });
+        table.inherit("socket", "daemon.run_dir");
+        let socket = table.get("socket", daemon.run_dir.join("capstan.sock"));
+        let length = socket.as_os_str().len();
+        if length > LONGEST_SOCKET_PATH {
+            let (key, found) = (table.key("socket"), format!("{}, which has {length} bytes", socket.display()));
+            let expected = format!("a path of at most {LONGEST_SOCKET_PATH} bytes");
+            table.session.fault_at(&key, &found, &expected, "set http.socket to a shorter path");
+        }
         Self { enabled, listen, socket }
     }
 }

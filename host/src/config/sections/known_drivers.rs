@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_json::Value as Json;
 
-use super::{Drivers, Isolation};
+use super::{Drivers, Isolation, Limits, Sandbox, confinement};
 use crate::config::{
     InstanceConfig, Origin,
     read::{Field, Node, Refusal, Shown, TableReader, choices, nearest},
@@ -64,6 +64,12 @@ pub struct KnownDriver {
     pub call_timeout: Duration,
     /// Whether the daemon refuses to start without this driver.
     pub required: bool,
+    /// The user that its process runs as; none stands for the daemon's own.
+    pub user: Option<String>,
+    /// What its process may use.
+    pub limits: Limits,
+    /// What its process may reach; none stands for all that its user may.
+    pub sandbox: Option<Sandbox>,
     /// The SHA-256 that the file must have.
     pub sha256: Option<[u8; 32]>,
     /// The configuration of the default instance.
@@ -122,6 +128,11 @@ impl KnownDriver {
     fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
         check_name(name, table);
         let program = program(table);
+        for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
+            table.inherit(key, &format!("drivers.{key}"));
+        }
+        let (limits, limits_stated) =
+            table.table("limits", |table| (Limits::read(table, &defaults.limits), table.origin != Origin::Default));
         let driver = Self {
             kind,
             name: name.to_owned(),
@@ -131,11 +142,20 @@ impl KnownDriver {
             max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
             required: table.get("required", false),
+            user: confinement::read_user(table, defaults.user.clone()),
+            limits,
+            sandbox: table.optional_table("sandbox", Sandbox::read),
             sha256: table.optional::<Sha256>("sha256").map(|hash| hash.0),
             config: table.instance("config"),
             origin: table.origin.clone(),
             program,
         };
+        let user_stated = table.session.origin(&table.key("user")) != Origin::Default;
+        let stated = [("limits", limits_stated), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
+        confinement::refuse_in_process(driver.isolation, &stated, table);
+        if driver.isolation == Isolation::Process {
+            driver.limits.check_threads(driver.max_concurrency, table);
+        }
         refuse_signature(table);
         Some(driver)
     }
@@ -195,6 +215,7 @@ fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel 
 /// A command is a process of its own whatever holds for libraries.
 fn isolation(table: &mut TableReader<'_, '_>, program: &DriverProgram, defaults: &Drivers) -> Isolation {
     if matches!(program, DriverProgram::Library(_)) {
+        table.inherit("isolation", "drivers.isolation");
         return table.get("isolation", defaults.isolation);
     }
     if table.get("isolation", Isolation::Process) == Isolation::InProcess {

@@ -13,6 +13,7 @@ pub struct Store {
 impl Store {
     pub(super) fn read(table: &mut TableReader<'_, '_>, daemon: &Daemon) -> Self {
         let default = format!("sqlite:{}", daemon.state_dir.join("capstan.db").display());
+        table.inherit("url", "daemon.state_dir");
         let url = table.checked("url", default, |url: &String| {
             let schemes = ["sqlite:", "postgres://", "postgresql://"];
             if schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) {

@@ -41,6 +41,10 @@ impl Worker {
         let driver = table.get("driver", "haproxy".to_owned());
         let host = table.session.environment.host_name();
         let function = table.checked("function", host, |name: &String| gearman_name(name));
+        table.inherit("device", "worker.function");
+        for key in ["gearman.servers", "gearman.embedded_listen"] {
+            table.inherit("diagnostics_targets", key);
+        }
         Self {
             driver,
             device: table.checked("device", function.clone(), |name: &String| gearman_name(name)),

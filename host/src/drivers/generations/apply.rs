@@ -65,6 +65,7 @@ impl Registry {
             state_dir: running.state_dir.clone(),
             probe_executable: running.probe_executable.clone(),
             on_notify: running.on_notify.clone(),
+            on_log: running.on_log.clone(),
             figures: running.figures.clone(),
             ..settings
         };

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::error::ClientError;
 use super::job::{Completed, JobHandle, JobStatus, OnStatus};
-use crate::jobs::endpoint::Endpoint;
+use crate::config::Endpoint;
 use crate::jobs::frames::{Frame, Frames};
 use crate::jobs::outbox::Outbox;
 use crate::jobs::packet::{DEFAULT_MAX_PACKET, FrameError, Magic, Packet, leading_number};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::jobs::endpoint::Endpoint;
+use crate::config::Endpoint;
 use crate::jobs::packet::Priority;
 
 /// Called with numerator and denominator whenever the worker tells its progress.

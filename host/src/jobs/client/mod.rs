@@ -14,9 +14,9 @@ use tokio::sync::Mutex;
 use self::connection::{Answer, Connection, Request};
 pub use self::error::ClientError;
 pub use self::job::{Completed, JobHandle, JobStatus, OnStatus, SubmitOptions, Submitted};
-use super::endpoint::Endpoint;
 use super::packet::{DEFAULT_MAX_PACKET, MAX_FUNCTION, MAX_UNIQUE, Packet};
 use super::transport::{Transport, TransportError};
+use crate::config::Endpoint;
 
 /// How long a server that could not be reached is passed over while others can be.
 const AVOID: Duration = Duration::from_secs(5);

@@ -14,10 +14,9 @@ use tracing::{info, warn};
 
 pub use self::handler::{Handler, Job, JobResult, Progress};
 use self::session::Session;
-use super::endpoint::Endpoint;
 use super::packet::MAX_FUNCTION;
 use super::transport::Transport;
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, config::Endpoint};
 
 /// The first wait before a lost server is tried again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -79,7 +79,7 @@ fn a_directory_gets_the_lines_of_one_protocol() {
 }
 
 #[test]
-fn what_cannot_be_archived_is_said() {
+fn h10_what_cannot_be_archived_is_said() {
     // H10.
     let mut world = World::new();
     world.config["archive_directory"] = json!(world.place.path().join("archive").to_str().unwrap());
