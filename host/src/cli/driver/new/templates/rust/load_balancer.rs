@@ -96,8 +96,8 @@ impl DeclarativeLoadBalancer for Balancer {
         let seen = |one: &LoadBalancer| ObservedLoadBalancer {
             id: one.id.clone(),
             state: match one.admin_state {
-                AdminState::Up => LoadBalancerState::Running,
                 AdminState::Suspended => LoadBalancerState::Suspended,
+                _ => LoadBalancerState::Running,
             },
             ..ObservedLoadBalancer::default()
         };
