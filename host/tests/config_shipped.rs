@@ -29,7 +29,7 @@ fn one_machine_with_everything_on() {
 }
 
 #[test]
-fn every_shipped_file_loads_and_runs_its_drivers_in_the_daemon() {
+fn every_shipped_file_loads_and_runs_its_drivers_in_processes_of_their_own() {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(shipped("examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.push(shipped("capstan.toml"));
@@ -45,7 +45,7 @@ fn every_shipped_file_loads_and_runs_its_drivers_in_the_daemon() {
         }
         let loaded = load(&copy, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{}:\n{faults}", path.display()));
         for driver in loaded.config.known_drivers.iter() {
-            assert_eq!(driver.isolation, Isolation::InProcess, "{} in {}", driver.name, path.display());
+            assert_eq!(driver.isolation, Isolation::Process, "{} in {}", driver.name, path.display());
         }
     }
 }

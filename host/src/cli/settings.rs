@@ -57,6 +57,7 @@ fn entry(driver: &KnownDriver) -> DriverEntry {
     entry.confinement =
         Confinement { limits: driver.limits.clone(), sandbox: driver.sandbox.clone(), user: driver.user.clone() };
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
+    entry.trust = driver.trust.clone();
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
     entry

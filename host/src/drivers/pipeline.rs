@@ -28,6 +28,7 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
+    integrity,
     isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
@@ -144,8 +145,7 @@ impl Loading<'_> {
         let checked = file::open(path, settings.trust_own_files)?;
         let (facts, manifest) = manifest::read(&checked.bytes)?;
         compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-        let sha256 = manifest::sha256(&checked.bytes);
-        checksum(entry.sha256.as_deref(), &sha256)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
         let store = Store::open(&settings.state_dir)?;
         let copy = store.keep(&sha256, &checked.bytes)?;
         drop(checked);
@@ -181,14 +181,8 @@ impl Loading<'_> {
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
     fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
-        // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let checked = file::open(&path, settings.trust_own_files).map_err(|failure| match failure.stage {
-            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
-            _ => failure,
-        })?;
-        let sha256 = manifest::sha256(&checked.bytes);
-        checksum(entry.sha256.as_deref(), &sha256)?;
+        let checked = file::open_program(path, settings.trust_own_files)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
         let program = Program::Command {
             path: checked.path,
             sha256: sha256.clone(),
@@ -248,18 +242,6 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         on_log: settings.on_log.clone(),
         kept: Kept::default(),
         ending: AtomicBool::new(false),
-    }
-}
-
-fn checksum(pin: Option<&str>, found: &str) -> Result<(), Failure> {
-    match pin {
-        Some(pin) if !pin.eq_ignore_ascii_case(found) => Err(Failure::new(
-            Stage::Checksum,
-            format!("sha256 {found}"),
-            format!("{pin}, the pin"),
-            "install the pinned file, or change `sha256` if you know this one to be right",
-        )),
-        _ => Ok(()),
     }
 }
 

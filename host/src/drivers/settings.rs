@@ -11,7 +11,7 @@ use std::{
 use capstan_plugin_api::Secret;
 
 use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services::Notification};
-use crate::telemetry::Figures;
+use crate::{config::Trust, telemetry::Figures};
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct DriverEntry {
     pub confinement: Confinement,
     /// Pin: 64 hexadecimal digits.
     pub sha256: Option<String>,
+    /// What else its file must have to be trusted.
+    pub trust: Trust,
     /// The driver's own section, secrets already in their places.
     pub config: serde_json::Value,
     /// What `secret.get` gives, by name.
@@ -59,6 +61,7 @@ impl DriverEntry {
             required: false,
             confinement: Confinement::default(),
             sha256: None,
+            trust: Trust::default(),
             config: serde_json::Value::Object(serde_json::Map::new()),
             secrets: BTreeMap::new(),
         }

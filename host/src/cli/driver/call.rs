@@ -88,7 +88,7 @@ async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: 
     let state = arguments.state.clone().unwrap_or_else(|| scratch.path().join("state"));
     let state = std::path::absolute(&state).unwrap_or(state);
     let Some(path) = file(&arguments.driver) else {
-        let loaded = place.load()?;
+        let loaded = place.load_with_lock()?;
         let driver = known(&loaded.config.known_drivers, &arguments.driver)?;
         let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key());
         // The daemon that may be running owns its own.

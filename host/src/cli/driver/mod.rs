@@ -3,10 +3,14 @@
 mod call;
 mod check;
 mod info;
+mod keygen;
 mod list;
+mod lock;
 mod named;
 mod new;
 mod scratch;
+mod sign;
+mod verify;
 
 use clap::Subcommand;
 
@@ -30,6 +34,14 @@ pub enum Command {
     Call(call::Arguments),
     /// Make a project for a new driver, which builds and passes `driver check` as it is
     New(new::Arguments),
+    /// Make a pair of keys to sign drivers with
+    Keygen(keygen::Arguments),
+    /// Write beside FILE the signature that a host holds it against
+    Sign(sign::Arguments),
+    /// Hold FILE against its signature
+    Verify(verify::Arguments),
+    /// Write down what every driver's file is now, so that no other is loaded
+    Lock(lock::Arguments),
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
@@ -45,5 +57,9 @@ pub fn run(place: &Place, command: Command) -> Outcome {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(call::call(place, &arguments, &trust))
         }
+        Command::Keygen(arguments) => keygen::keygen(place, &arguments),
+        Command::Sign(arguments) => sign::sign(place, &arguments),
+        Command::Verify(arguments) => verify::verify(place, &arguments),
+        Command::Lock(arguments) => lock::lock(place, &arguments),
     }
 }

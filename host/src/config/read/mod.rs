@@ -10,7 +10,7 @@ mod tree;
 
 pub(super) use bounds::{Bound, Port, Size};
 pub(super) use environment::apply;
-pub(super) use field::{Field, Refusal, Shown, choices};
+pub(super) use field::{Field, Refusal, Shown, choices, duration};
 pub(super) use nearest::nearest;
 pub use reader::Effective;
 pub(super) use reader::{Session, TableReader};

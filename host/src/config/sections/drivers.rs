@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Limits, confinement};
-use crate::config::read::{TableReader, choices};
+use super::{Limits, confinement, known_drivers::warn_if_open};
+use crate::config::{
+    read::{TableReader, choices},
+    trust::{PublicKey, SignatureKey},
+};
 
 choices! {
     /// Where a driver's code runs.
@@ -15,6 +18,18 @@ choices! {
     }
 }
 
+choices! {
+    /// What the file of every driver has to have.
+    DriverPolicy {
+        /// Nothing but what its own entry and the lock file demand.
+        Any = "any",
+        /// A `sha256` of its own, or a line in the lock file.
+        Pinned = "pinned",
+        /// A good signature of a trusted key.
+        Signed = "signed",
+    }
+}
+
 /// `[drivers]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Drivers {
@@ -23,6 +38,10 @@ pub struct Drivers {
     pub directory: Option<PathBuf>,
     /// Whether the daemon's own user may own a driver's file, beside root.
     pub trust_own_files: bool,
+    /// What the file of every driver has to have.
+    pub policy: DriverPolicy,
+    /// The default of `known_drivers.*.*.signature_key`; any of them will do.
+    pub signature_keys: Vec<PublicKey>,
     /// The default of `known_drivers.*.*.isolation`.
     pub isolation: Isolation,
     /// The default of `known_drivers.*.*.max_concurrency`.
@@ -41,9 +60,14 @@ pub struct Drivers {
 
 impl Drivers {
     pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
+        let keys: Vec<SignatureKey> = table.get("signature_keys", Vec::new());
+        let name = table.key("signature_keys");
+        warn_if_open(&keys, &name, table);
         Self {
             directory: table.optional("directory"),
             trust_own_files: table.get("trust_own_files", false),
+            policy: table.get("policy", DriverPolicy::Any),
+            signature_keys: keys.iter().map(|key| key.key).collect(),
             isolation: table.get("isolation", Isolation::Process),
             max_concurrency: table.within("max_concurrency", 8, 1..=4096),
             max_queue: table.within("max_queue", 64, 0..=1_000_000),

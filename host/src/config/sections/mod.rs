@@ -15,7 +15,7 @@ mod worker;
 pub use cloud_farm::{CloudEntry, CloudFarm};
 pub use confinement::{Limits, Sandbox};
 pub use daemon::{Daemon, Role};
-pub use drivers::{Drivers, Isolation};
+pub use drivers::{DriverPolicy, Drivers, Isolation};
 pub use endpoint::{Endpoint, EndpointError, JobServer};
 pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
 pub use http::Http;

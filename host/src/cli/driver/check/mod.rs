@@ -120,7 +120,7 @@ fn libraries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// An entry of the table: the stages, with the configuration in force. No call is made to what may be a real backend.
 async fn named(place: &Place, name: &str, trust: &Trust) -> Result<Checked, Failure> {
     let scratch = Scratch::new()?;
-    let loaded = place.load()?;
+    let loaded = place.load_with_lock()?;
     let driver = known(&loaded.config.known_drivers, name)?;
     let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key());
     // The daemon that may be running owns the state directory.
