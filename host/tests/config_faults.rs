@@ -252,6 +252,12 @@ fn names_for_gearman_and_levels_for_the_log_are_checked() {
         "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0",
         "above 0",
     );
+    // Nothing at all, to the nanosecond.
+    one(
+        "[gearman]\nreconnect_sleep_seconds = 1e-10\n",
+        "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0.0000000001",
+        "above 0",
+    );
     one("[worker]\nmax_depth = 9999999999999999999\n", "capstan.toml:2: worker.max_depth: ", "whole number from 0 to");
 }
 

@@ -260,7 +260,7 @@ async fn the_private_copy_is_private_checked_and_replaced() {
     let sha256 = registry.info(Kind::Cloud, "good").unwrap().sha256.unwrap();
     let copy = path.join("state/drivers").join(format!("{sha256}.so"));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(&copy), mode(copy.parent().unwrap())), (0o500, 0o700));
+    assert_eq!((mode(&copy), mode(copy.parent().unwrap())), (0o555, 0o700));
 
     // The file may be overwritten or cut while the driver runs.
     fs::write(&library, "gone").unwrap();

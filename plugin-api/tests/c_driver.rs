@@ -8,7 +8,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     path::Path,
     process::Command,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -117,6 +117,26 @@ fn it_keeps_what_it_is_told() {
 }
 
 #[test]
+fn it_tells_devices_and_load_balancers_apart() {
+    let driven = Driven::open(table(), &json!({})).unwrap();
+    for method in ["suspend", "enable"] {
+        assert_eq!(driven.code(method, &target(1, None)), "not_found", "{method} of nothing");
+    }
+    driven.ok("apply", &apply(5, &["one", "two"]));
+    let one = driven.ok("observe", &json!({ "device": "d", "load_balancer": "two" }));
+    assert_eq!(one["load_balancers"], json!([{ "id": "two", "state": "running", "members": [] }]));
+    let other = |generation: u64| json!({ "device": "e", "generation": generation, "load_balancers": [] });
+    assert_eq!(driven.code("apply", &other(9)), "conflict", "it carries one device");
+    assert_eq!(driven.ok("observe", &other(0)), json!({ "generation": 0, "load_balancers": [] }));
+    assert_eq!(driven.code("suspend", &other(9)), "not_found");
+    assert_eq!(driven.ok("delete", &other(9))["method"], "unchanged");
+    assert_eq!(observed(&driven).len(), 2, "the other device is as it was");
+    driven.ok("delete", &target(6, None));
+    assert_eq!(driven.code("apply", &apply(5, &["one"])), "conflict", "a deleted device knows its generation");
+    driven.ok("apply", &other(1));
+}
+
+#[test]
 fn it_refuses_what_it_cannot_read() {
     let driven = Driven::open(table(), &json!({})).unwrap();
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -176,6 +196,24 @@ fn cancel_ends_its_wait() {
     assert_eq!(waiting.join().unwrap().1["code"], "cancelled");
     assert!(begin.elapsed() < Duration::from_secs(10));
     assert_eq!(observed(&driven), [], "nothing was changed");
+}
+
+#[test]
+fn cancel_does_not_wait_for_the_call_it_is_about() {
+    let services = Arc::<Services>::default();
+    let driven = Arc::new(Driven::open_with(table(), b"{}", Arc::clone(&services)).unwrap());
+    // The host takes its time over the state, and the driver waits for it.
+    let state = services.state.lock().unwrap();
+    let applying = {
+        let driven = Arc::clone(&driven);
+        std::thread::spawn(move || driven.invoke("apply", &apply(1, &["a"])))
+    };
+    while services.asked.load(Ordering::Acquire) < 2 {
+        std::thread::yield_now();
+    }
+    driven.cancel(1);
+    drop(state);
+    applying.join().unwrap();
 }
 
 #[test]

@@ -397,7 +397,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
         let site = Site::new(Setup {
             driver: "bad",
             driver_config: &config,
-            drivers: "call_timeout_seconds = 0.5",
+            drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.5",
             more: "[known_drivers.load_balancer.noop]\nlibrary = \"libcapstan_load_balancer_noop.so\"",
             ..Setup::default()
         });
@@ -428,22 +428,29 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
 
 #[test]
 fn a_cancel_or_a_close_that_goes_wrong_holds_up_nobody() {
-    for word in ["panic", "hang", "error:internal", "garbage", "not_utf8", "null_body", "huge:100"] {
-        let config =
-            format!("invoke = {{ suspend = \"hang_until_cancelled\" }}\ncancel = \"{word}\"\nclose = \"{word}\"");
-        let site = Site::new(Setup {
-            driver: "bad",
-            driver_config: &config,
-            drivers: "call_timeout_seconds = 0.1",
-            ..Setup::default()
-        });
-        let daemon = site.start();
-        for _ in 0..2 {
-            assert_eq!(site.ask(&action("SUSPEND"))["hpcs_response"], "FAIL", "{word}");
-            site.pass(&action("ENABLE"));
+    for isolation in ["in-process", "process"] {
+        for word in ["panic", "hang", "error:internal", "garbage", "not_utf8", "null_body", "huge:100"] {
+            let config =
+                format!("invoke = {{ suspend = \"hang_until_cancelled\" }}\ncancel = \"{word}\"\nclose = \"{word}\"");
+            let site = Site::new(Setup {
+                driver: "bad",
+                driver_config: &config,
+                drivers: &format!("isolation = \"{isolation}\"\ncall_timeout_seconds = 0.5"),
+                ..Setup::default()
+            });
+            let daemon = site.start();
+            for _ in 0..2 {
+                assert_eq!(site.ask(&action("SUSPEND"))["hpcs_response"], "FAIL", "{isolation} {word}");
+                wait_for("the driver to serve", Duration::from_secs(10), || {
+                    (site.ask(&action("ENABLE"))["hpcs_response"] == "PASS").then_some(())
+                });
+            }
+            daemon.stop();
+            if isolation == "in-process" {
+                let is_told = site.log().contains("`close` did not return within");
+                assert_eq!(is_told, word == "hang", "{word}: {}", site.log());
+            }
         }
-        daemon.stop();
-        assert_eq!(site.log().contains("`close` did not return within"), word == "hang", "{word}: {}", site.log());
     }
 }
 
@@ -452,7 +459,7 @@ fn a_driver_that_keeps_hanging_is_quarantined_and_readiness_says_so() {
     let site = Site::new(Setup {
         driver: "bad",
         driver_config: "invoke = { suspend = \"hang\" }",
-        drivers: "call_timeout_seconds = 0.1",
+        drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.1",
         ..Setup::default()
     });
     let daemon = site.start();
@@ -526,17 +533,29 @@ fn driver_info_runs_no_line_of_the_driver() {
 }
 
 #[test]
-fn the_driver_in_c_serves() {
-    let site = Site::new(Setup {
-        more: "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nconfig = { delay_ms = 1 }",
-        ..Setup::default()
-    });
-    c_driver::build(&site.path().join("c.so"), "");
-    let daemon = site.start_with(&["worker", "--driver", "c"]);
-    let reply = site.pass(&update(80, &[("1", 81)]));
-    assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
-    for name in ["SUSPEND", "ENABLE", "DELETE"] {
-        site.pass(&action(name));
+fn the_driver_in_c_serves_in_both_isolations_and_keeps_its_state() {
+    for isolation in ["process", "in-process"] {
+        let entry = format!(
+            "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nisolation = \"{isolation}\"\nconfig = {{ delay_ms = 1 }}"
+        );
+        let site = Site::new(Setup { more: &entry, ..Setup::default() });
+        c_driver::build(&site.path().join("c.so"), "");
+        let listed = || http::get(site.http_port, "/drivers/v1/load_balancer/c", "").unwrap().json();
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        site.fail(&action("SUSPEND"), "there is no such device");
+        let reply = site.pass(&update(80, &[("1", 81)]));
+        assert_eq!(reply["loadBalancers"][0]["nodes"][0]["condition"], "ENABLED", "{reply}");
+        site.pass(&action("SUSPEND"));
+        assert_eq!(listed()["isolation"], isolation);
+        assert_eq!(listed()["pid"].is_u64(), isolation == "process");
+        daemon.stop();
+        // The generations go on from what was kept: an older one would be a conflict.
+        let daemon = site.start_with(&["worker", "--driver", "c"]);
+        for name in ["ENABLE", "DELETE"] {
+            site.pass(&action(name));
+        }
+        assert_eq!(listed()["errors"], json!({}));
+        assert!(site.log().contains("applied"), "{}", site.log());
+        daemon.stop();
     }
-    daemon.stop();
 }

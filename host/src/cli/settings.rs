@@ -11,7 +11,7 @@ use capstan_plugin_api::Manifest;
 use super::exit::Failure;
 use crate::{
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
-    drivers::{self, DriverEntry, Isolation, Kind, Settings},
+    drivers::{self, Confinement, DriverEntry, Isolation, Kind, Settings},
     jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
@@ -54,6 +54,8 @@ fn entry(driver: &KnownDriver) -> DriverEntry {
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
     entry.required = driver.required;
+    entry.confinement =
+        Confinement { limits: driver.limits.clone(), sandbox: driver.sandbox.clone(), user: driver.user.clone() };
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
     entry.trust = driver.trust.clone();
     entry.config = driver.config.expose().clone();

@@ -149,7 +149,8 @@ pub fn reference() -> Vec<Effective> {
     let environment = std::collections::BTreeMap::new();
     let mut session = Session::new(&environment);
     // Tables that exist only by name have to be there for their keys to be read.
-    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[cloud_farm.name]\n";
+    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[known_drivers.load_balancer.name.sandbox]\n\
+                 [cloud_farm.name]\n";
     let tree = read::parse(Path::new("reference"), named, &mut session.faults);
     let _config = session.table(tree, "", Origin::Default, Config::read);
     session.effective.into_iter().map(|value| Effective { origin: Origin::Default, ..value }).collect()

@@ -31,8 +31,8 @@ pub use schemas::{DriverSchemas, Misfit, SchemaFault};
 pub use secret::Secret;
 pub use sections::{
     Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverPolicy, DriverProgram, Drivers, EmbeddedLimits,
-    Endpoint, EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store,
-    Telemetry, TlsFiles, Worker, WorkerProtocol,
+    Endpoint, EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, Limits, LogFormat, Role,
+    Sandbox, Store, Telemetry, TlsFiles, Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 pub(crate) use trust::pem_section;

@@ -8,12 +8,14 @@ mod boundary;
 mod child;
 mod compatibility;
 mod configuration;
+// Until the executor of isolated drivers uses it.
+mod confinement;
 mod elf;
 mod error;
 mod executor;
 mod figures;
 mod file;
-mod frames;
+pub mod frames;
 mod gate;
 mod handle;
 mod host_services;
@@ -38,9 +40,10 @@ mod settings;
 mod store;
 mod task;
 
-pub use crate::config::{Channel, DriverProgram, Isolation};
+pub use crate::config::{Channel, DriverProgram, Isolation, Limits, Sandbox};
 pub use child::driver_main;
 pub use configuration::schema_faults;
+pub use confinement::Confinement;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub(crate) use error::cut;
 pub use error::{DriverUnavailable, LoadError, RequiredDriversFailed, Stage};

@@ -2,14 +2,15 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use capstan_plugin_api::ErrorCode;
+use capstan_plugin_api::{ErrorCode, SerialBy};
 use tokio::runtime::Handle;
 
 use super::{
     error::one_line,
+    gate::Pass,
     handle::{Driver, Phase},
 };
 
@@ -34,6 +35,13 @@ async fn look(driver: &Weak<Driver>, patience: Duration) -> Option<()> {
     let driver = driver.upgrade()?;
     let generation = driver.generation.load_full().filter(|_| matches!(**driver.phase.load(), Phase::Loaded));
     let Some(generation) = generation else { return Some(()) };
+    // A driver that takes one call at a time need not read while it works: it is asked when it does not, or next time.
+    let key = (generation.manifest.serial_by == SerialBy::Instance).then_some("");
+    let turn = match key {
+        Some(_) => generation.gate.enter(key, Instant::now()).await,
+        None => Ok(Pass::default()),
+    };
+    let Ok(_turn) = turn else { return Some(()) };
     let found = match generation.executor.health(patience).await {
         Ok(_) => None,
         // The executor tells of it itself, and of more than this.

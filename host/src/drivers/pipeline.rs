@@ -108,6 +108,9 @@ pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifes
     }
 }
 
+/// What a driver says of itself, the hash of its file, and what runs its calls.
+type Loaded = (Arc<Manifest>, String, Box<dyn Executor>);
+
 /// What the stages share.
 struct Loading<'a> {
     settings: &'a Settings,
@@ -137,7 +140,7 @@ impl Loading<'_> {
         Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
     }
 
-    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let checked = file::open(path, settings.trust_own_files)?;
         let (facts, manifest) = manifest::read(&checked.bytes)?;
@@ -176,12 +179,7 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(
-        &self,
-        path: &Path,
-        command: &[String],
-        judge: Judge,
-    ) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let checked = file::open_program(path, settings.trust_own_files)?;
         let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
@@ -213,6 +211,8 @@ impl Loading<'_> {
                 executable: settings.probe_executable.clone(),
                 program,
                 max_concurrency: entry.max_concurrency.max(1),
+                confinement: entry.confinement.clone(),
+                is_told: Arc::default(),
             },
             services: Arc::clone(&self.services),
             config: entry.config.clone(),

@@ -49,7 +49,7 @@ impl Store {
         if is_copy(&path, bytes) {
             return Ok(path);
         }
-        replace(&path, bytes, 0o500).map_err(|error| refuse(&path, error))?;
+        replace(&path, bytes, 0o555).map_err(|error| refuse(&path, error))?;
         Ok(path)
     }
 
@@ -65,7 +65,7 @@ fn is_copy(path: &Path, bytes: &[u8]) -> bool {
     let Ok(metadata) = copy.metadata() else { return false };
     metadata.is_file()
         && metadata.uid() == rustix::process::geteuid().as_raw()
-        && metadata.mode() & 0o7777 == 0o500
+        && metadata.mode() & 0o7777 == 0o555
         && metadata.len() == bytes.len() as u64
         && holds(copy, bytes).unwrap_or(false)
 }
@@ -147,15 +147,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copy.so");
         let bytes = vec![7; (64 << 10) * 2 + 10];
-        replace(&path, &bytes, 0o500).unwrap();
+        replace(&path, &bytes, 0o555).unwrap();
         assert!(is_copy(&path, &bytes));
         for place in [0, 64 << 10, bytes.len() - 1] {
             let mut other = bytes.clone();
             other[place] ^= 1;
-            replace(&path, &other, 0o500).unwrap();
+            replace(&path, &other, 0o555).unwrap();
             assert!(!is_copy(&path, &bytes), "byte {place} differs");
         }
-        replace(&path, &bytes[..bytes.len() - 1], 0o500).unwrap();
+        replace(&path, &bytes[..bytes.len() - 1], 0o555).unwrap();
         assert!(!is_copy(&path, &bytes));
     }
 }

@@ -26,6 +26,8 @@ pub struct Services {
     /// Call id, level, target, message, fields.
     pub logged: Mutex<Vec<(u64, u32, String, String, String)>>,
     pub cancelled: Mutex<HashSet<u64>>,
+    /// Services that were asked for, answered or not.
+    pub asked: AtomicU64,
 }
 
 impl Services {
@@ -66,6 +68,7 @@ unsafe fn services<'a>(context: *mut HostContext) -> &'a Services {
 unsafe extern "C" fn call(context: *mut HostContext, _call_id: u64, method: Bytes, body: Bytes) -> Reply {
     // SAFETY: lent for this call.
     let (services, method, body) = unsafe { (services(context), method.as_slice(), body.as_slice()) };
+    services.asked.fetch_add(1, Ordering::Release);
     match services.answer(std::str::from_utf8(method).unwrap(), body) {
         Ok(value) => Reply::new(abi::STATUS_OK, serde_json::to_vec(&value).unwrap()),
         Err(error) => Reply::error(&error),

@@ -8,7 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "capstan_driver.h"
-#include "json.h"
+#include "capstan_json.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -30,8 +30,9 @@ typedef struct balancer {
     int suspended;
 } balancer;
 
-/* What the device carries. `spec` is the copy that the ids point into. */
+/* What the device carries. `spec` is the copy that name and ids point into; without one there was never a device. */
 typedef struct device {
+    json name;
     uint64_t generation;
     size_t count;
     balancer *balancers;
@@ -41,8 +42,9 @@ typedef struct device {
 struct capstan_instance {
     const capstan_host_table *host; /* valid until close */
     uint64_t delay_ms;
-    pthread_mutex_t lock; /* guards what follows, and is what `cancelled` waits with */
+    pthread_mutex_t waiting; /* what a wait for `stop` holds, and nothing that takes time: `cancel` takes it too */
     pthread_cond_t stop;
+    pthread_mutex_t lock; /* guards what follows */
     device device;
 };
 
@@ -85,7 +87,7 @@ static capstan_reply applied(const device *dev, const json *only, const char *ho
     text body = {0};
     text_add(&body, "{\"load_balancers\":[");
     int first = 1;
-    for (size_t i = 0; i < dev->count; i++) {
+    for (size_t i = 0; dev != NULL && i < dev->count; i++) {
         if (only != NULL && !json_same_text(dev->balancers[i].id, *only)) {
             continue;
         }
@@ -130,7 +132,7 @@ static const char *read_balancers(json list, device *dev) {
     return NULL;
 }
 
-/* Takes over generation and load balancers of `source`, of which it keeps a copy. Returns 0, or what is wrong with it. */
+/* Takes over what `source` says of a device, and keeps a copy of it. Returns 0, or what is wrong with it. */
 static const char *read_device(json source, device *dev) {
     json generation, list;
     memset(dev, 0, sizeof *dev);
@@ -140,6 +142,9 @@ static const char *read_device(json source, device *dev) {
     }
     memcpy(dev->spec, source.at, source.len);
     source.at = dev->spec;
+    if (!json_member(source, "device", &dev->name) || !json_is_text(dev->name)) {
+        return "device is missing or no text";
+    }
     if (!json_member(source, "generation", &generation) || !json_number(generation, &dev->generation)) {
         return "generation is missing or no whole number";
     }
@@ -153,7 +158,9 @@ static const char *read_device(json source, device *dev) {
 static int remember(capstan_instance *self, uint64_t call_id, const device *dev) {
     size_t len = 0;
     text body = {0};
-    text_add(&body, "{\"key\":\"device\",\"value\":{\"generation\":");
+    text_add(&body, "{\"key\":\"device\",\"value\":{\"device\":");
+    text_add_json(&body, dev->name);
+    text_add(&body, ",\"generation\":");
     text_add_number(&body, dev->generation);
     text_add(&body, ",\"load_balancers\":[");
     for (size_t i = 0; i < dev->count; i++) {
@@ -189,7 +196,7 @@ static int recall(capstan_instance *self) {
     return ok ? 0 : -1;
 }
 
-/* Waits for the make-believe appliance. Called with the lock held; 0 when done, -1 when the call should stop. */
+/* Waits for the make-believe appliance; 0 when done, -1 when the call should stop. */
 static int wait_for_appliance(capstan_instance *self, uint64_t call_id) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -200,16 +207,38 @@ static int wait_for_appliance(capstan_instance *self, uint64_t call_id) {
         until.tv_nsec -= 1000000000L;
     }
     int waited = self->delay_ms == 0 ? ETIMEDOUT : 0;
-    while (!capstan_cancelled(self->host, call_id)) {
-        if (waited == ETIMEDOUT) {
-            return 0;
-        }
-        waited = pthread_cond_timedwait(&self->stop, &self->lock, &until);
+    int stopped;
+    pthread_mutex_lock(&self->waiting);
+    while (!(stopped = capstan_cancelled(self->host, call_id)) && waited != ETIMEDOUT) {
+        waited = pthread_cond_timedwait(&self->stop, &self->waiting, &until);
     }
-    return -1;
+    pthread_mutex_unlock(&self->waiting);
+    return stopped ? -1 : 0;
 }
 
-/* ---- methods; each is called with the lock held ---- */
+/* ---- methods ---- */
+
+/* The device of that name; NULL when the instance does not carry it. Called with the lock held. */
+static device *named(capstan_instance *self, json name) {
+    return self->device.spec != NULL && json_same_text(self->device.name, name) ? &self->device : NULL;
+}
+
+/* Puts `wanted` in the place of what is there. Called with the lock held; on any other status than OK `wanted` is the caller's. */
+static capstan_reply replace(capstan_instance *self, uint64_t call_id, const device *wanted) {
+    const device *there = named(self, wanted->name);
+    if (there == NULL && self->device.count > 0) {
+        return FAIL("conflict", "the driver carries another device; nothing was changed");
+    }
+    if (there != NULL && wanted->generation < there->generation) {
+        return older_generation(wanted->generation, there->generation);
+    }
+    if (remember(self, call_id, wanted) != 0) {
+        return FAIL("unavailable", "the host could not keep the state; nothing was changed");
+    }
+    device_free(&self->device);
+    self->device = *wanted;
+    return applied(&self->device, NULL, "memory");
+}
 
 static capstan_reply apply(capstan_instance *self, uint64_t call_id, json params) {
     device wanted;
@@ -224,63 +253,71 @@ static capstan_reply apply(capstan_instance *self, uint64_t call_id, json params
         char *bytes = text_take(&body, &len);
         return bytes == NULL ? out_of_memory() : capstan_reply_malloced(CAPSTAN_ERROR, bytes, len);
     }
-    int stopped = wait_for_appliance(self, call_id) != 0;
+    if (wait_for_appliance(self, call_id) != 0) {
+        device_free(&wanted);
+        return FAIL("cancelled", "the call was cancelled before anything was changed");
+    }
+    pthread_mutex_lock(&self->lock);
     /* Asked after the wait, which lets other calls in. */
-    if (!stopped && wanted.generation < self->device.generation) {
-        capstan_reply refusal = older_generation(wanted.generation, self->device.generation);
+    capstan_reply reply = replace(self, call_id, &wanted);
+    int taken = self->device.spec == wanted.spec;
+    pthread_mutex_unlock(&self->lock);
+    if (!taken) {
         device_free(&wanted);
-        return refusal;
+        return reply;
     }
-    if (stopped || remember(self, call_id, &wanted) != 0) {
-        device_free(&wanted);
-        return stopped ? FAIL("cancelled", "the call was cancelled before anything was changed")
-                       : FAIL("unavailable", "the host could not keep the state; nothing was changed");
-    }
-    device_free(&self->device);
-    self->device = wanted;
     capstan_log(self->host, call_id, CAPSTAN_LOG_INFO, "applied");
-    return applied(&self->device, NULL, "memory");
+    return reply;
 }
 
-static capstan_reply observe(const capstan_instance *self) {
+/* Called with the lock held, as `change` is. */
+static capstan_reply observe(capstan_instance *self, json device_name, const json *only) {
+    const device *there = named(self, device_name);
     text body = {0};
     text_add(&body, "{\"generation\":");
-    text_add_number(&body, self->device.generation);
+    text_add_number(&body, there == NULL ? 0 : there->generation);
     text_add(&body, ",\"load_balancers\":[");
-    for (size_t i = 0; i < self->device.count; i++) {
-        text_add(&body, i == 0 ? "{\"id\":" : ",{\"id\":");
-        text_add_json(&body, self->device.balancers[i].id);
-        text_add(&body, self->device.balancers[i].suspended ? ",\"state\":\"suspended\",\"members\":[]}"
-                                                            : ",\"state\":\"running\",\"members\":[]}");
+    int first = 1;
+    for (size_t i = 0; there != NULL && i < there->count; i++) {
+        const balancer *each = &there->balancers[i];
+        if (only != NULL && !json_same_text(each->id, *only)) {
+            continue;
+        }
+        text_add(&body, first ? "{\"id\":" : ",{\"id\":");
+        text_add_json(&body, each->id);
+        text_add(&body, each->suspended ? ",\"state\":\"suspended\",\"members\":[]}"
+                                        : ",\"state\":\"running\",\"members\":[]}");
+        first = 0;
     }
     text_add(&body, "]}");
     return answer(&body);
 }
 
 /* suspend, enable and delete: of one load balancer, or of all. */
-static capstan_reply change(capstan_instance *self, uint64_t call_id, capstan_bytes method, json params) {
-    json wanted, number;
+static capstan_reply change(capstan_instance *self, uint64_t call_id, capstan_bytes method, json params,
+                            json device_name, const json *only) {
+    json number;
     uint64_t generation = 0;
-    int one = json_member(params, "load_balancer", &wanted) && !json_is_null(wanted);
+    device *there = named(self, device_name);
     int deleting = capstan_is(method, "delete");
-    if (one && !json_is_text(wanted)) {
-        return FAIL("invalid_argument", "load_balancer is no text");
-    }
     if (json_member(params, "generation", &number) && !json_number(number, &generation)) {
         return FAIL("invalid_argument", "generation is no whole number");
     }
-    if (generation < self->device.generation) {
-        return older_generation(generation, self->device.generation);
+    if (there == NULL) {
+        return deleting ? applied(NULL, NULL, "unchanged") : FAIL("not_found", "there is no such device");
+    }
+    if (generation < there->generation) {
+        return older_generation(generation, there->generation);
     }
     /* The new state is made beside the old one, so that a host that cannot keep it leaves the old one in force. */
-    device next = {generation, 0, calloc(self->device.count + 1, sizeof(balancer)), self->device.spec};
+    device next = {there->name, generation, 0, calloc(there->count + 1, sizeof(balancer)), there->spec};
     if (next.balancers == NULL) {
         return out_of_memory();
     }
     size_t found = 0;
-    for (size_t i = 0; i < self->device.count; i++) {
-        balancer each = self->device.balancers[i];
-        if (!one || json_same_text(each.id, wanted)) {
+    for (size_t i = 0; i < there->count; i++) {
+        balancer each = there->balancers[i];
+        if (only == NULL || json_same_text(each.id, *only)) {
             found++;
             each.suspended = capstan_is(method, "suspend");
             if (deleting) {
@@ -289,7 +326,7 @@ static capstan_reply change(capstan_instance *self, uint64_t call_id, capstan_by
         }
         next.balancers[next.count++] = each;
     }
-    if (one && found == 0 && !deleting) {
+    if (found == 0 && !deleting) {
         free(next.balancers);
         return FAIL("not_found", "the device has no such load balancer");
     }
@@ -297,9 +334,9 @@ static capstan_reply change(capstan_instance *self, uint64_t call_id, capstan_by
         free(next.balancers);
         return FAIL("unavailable", "the host could not keep the state; nothing was changed");
     }
-    capstan_reply reply = applied(&self->device, one ? &wanted : NULL, found == 0 ? "unchanged" : "memory");
-    free(self->device.balancers);
-    self->device = next;
+    capstan_reply reply = applied(there, only, found == 0 ? "unchanged" : "memory");
+    free(there->balancers);
+    *there = next;
     return reply;
 }
 
@@ -330,6 +367,7 @@ static capstan_reply driver_open(const capstan_host_table *host, capstan_bytes c
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&self->lock, NULL);
+    pthread_mutex_init(&self->waiting, NULL);
     pthread_cond_init(&self->stop, &monotonic);
     pthread_condattr_destroy(&monotonic);
     *instance = self;
@@ -337,7 +375,8 @@ static capstan_reply driver_open(const capstan_host_table *host, capstan_bytes c
 }
 
 static capstan_reply driver_invoke(capstan_instance *self, uint64_t call_id, capstan_bytes method, capstan_bytes body) {
-    json request = {(const char *)body.data, body.len}, params, device_name;
+    json request = {(const char *)body.data, body.len}, params, device_name, one;
+    const json *only = NULL;
     capstan_reply reply;
     if (!json_check(request)) {
         return FAIL("invalid_argument", "the request is no JSON");
@@ -351,24 +390,27 @@ static capstan_reply driver_invoke(capstan_instance *self, uint64_t call_id, cap
         !json_is_text(device_name)) {
         return FAIL("invalid_argument", "device is missing or no text");
     }
-    pthread_mutex_lock(&self->lock);
     if (is_apply) {
-        reply = apply(self, call_id, params);
-    } else if (is_observe) {
-        reply = observe(self);
-    } else {
-        reply = change(self, call_id, method, params);
+        return apply(self, call_id, params);
     }
+    if (json_member(params, "load_balancer", &one) && !json_is_null(one)) {
+        if (!json_is_text(one)) {
+            return FAIL("invalid_argument", "load_balancer is no text");
+        }
+        only = &one;
+    }
+    pthread_mutex_lock(&self->lock);
+    reply = is_observe ? observe(self, device_name, only) : change(self, call_id, method, params, device_name, only);
     pthread_mutex_unlock(&self->lock);
     return reply;
 }
 
-/* Whoever waits asks the host whether it was meant. The lock closes the gap between that question and the wait. */
+/* Whoever waits asks the host whether it was meant. The mutex closes the gap between that question and the wait. */
 static void driver_cancel(capstan_instance *self, uint64_t call_id) {
     (void)call_id;
-    pthread_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->waiting);
     pthread_cond_broadcast(&self->stop);
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->waiting);
 }
 
 static capstan_reply driver_health(capstan_instance *self) {
@@ -379,6 +421,7 @@ static capstan_reply driver_health(capstan_instance *self) {
 static void driver_close(capstan_instance *self) {
     device_free(&self->device);
     pthread_cond_destroy(&self->stop);
+    pthread_mutex_destroy(&self->waiting);
     pthread_mutex_destroy(&self->lock);
     free(self);
 }

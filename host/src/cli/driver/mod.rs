@@ -7,6 +7,7 @@ mod keygen;
 mod list;
 mod lock;
 mod named;
+mod new;
 mod scratch;
 mod sign;
 mod verify;
@@ -31,6 +32,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Open an instance of a driver's own and call one method of it
     Call(call::Arguments),
+    /// Make a project for a new driver, which builds and passes `driver check` as it is
+    New(new::Arguments),
     /// Make a pair of keys to sign drivers with
     Keygen(keygen::Arguments),
     /// Write beside FILE the signature that a host holds it against
@@ -49,6 +52,7 @@ pub fn run(place: &Place, command: Command) -> Outcome {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(check::check(place, &arguments, &trust))
         }
+        Command::New(arguments) => new::new(&arguments),
         Command::Call(arguments) => {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(call::call(place, &arguments, &trust))

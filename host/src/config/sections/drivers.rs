@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::known_drivers::warn_if_open;
+use super::{Limits, confinement, known_drivers::warn_if_open};
 use crate::config::{
     read::{TableReader, choices},
     trust::{PublicKey, SignatureKey},
@@ -52,6 +52,10 @@ pub struct Drivers {
     pub call_timeout: Duration,
     /// How often a driver is asked for its health; zero never.
     pub health_interval: Duration,
+    /// The default of `known_drivers.*.*.user`.
+    pub user: Option<String>,
+    /// The defaults of `known_drivers.*.*.limits`.
+    pub limits: Limits,
 }
 
 impl Drivers {
@@ -69,6 +73,8 @@ impl Drivers {
             max_queue: table.within("max_queue", 64, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
             health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
+            user: confinement::read_user(table, None),
+            limits: table.table("limits", |table| Limits::read(table, &Limits::defaults())),
         }
     }
 }

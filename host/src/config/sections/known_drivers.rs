@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Drivers, Isolation};
+use super::{Drivers, Isolation, Limits, Sandbox, confinement};
 use crate::config::{
     InstanceConfig, Origin, Warning,
     read::{TableReader, choices, nearest},
@@ -64,6 +64,12 @@ pub struct KnownDriver {
     pub call_timeout: Duration,
     /// Whether the daemon refuses to start without this driver.
     pub required: bool,
+    /// The user that its process runs as; none stands for the daemon's own.
+    pub user: Option<String>,
+    /// What its process may use.
+    pub limits: Limits,
+    /// What its process may reach; none stands for all that its user may.
+    pub sandbox: Option<Sandbox>,
     /// The SHA-256 that the file must have.
     pub sha256: Option<[u8; 32]>,
     /// What else its file must have to be trusted.
@@ -131,6 +137,8 @@ impl KnownDriver {
         for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
             table.inherit(key, &format!("drivers.{key}"));
         }
+        let (limits, limits_stated) =
+            table.table("limits", |table| (Limits::read(table, &defaults.limits), table.origin != Origin::Default));
         let driver = Self {
             kind,
             name: name.to_owned(),
@@ -140,12 +148,23 @@ impl KnownDriver {
             max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
             required: table.get("required", false),
+            user: confinement::read_user(table, defaults.user.clone()),
+            limits,
+            sandbox: table.optional_table("sandbox", Sandbox::read),
             sha256: table.optional::<Sha256>("sha256").map(|hash| hash.0),
             trust: trust(table, defaults),
             config: table.instance("config"),
             origin: table.origin.clone(),
             program,
         };
+        let user_stated = table.session.origin(&table.key("user")) != Origin::Default;
+        // Those that hold anyway are stated by `config show`, whose output is to be readable again.
+        let limits_differ = limits_stated && driver.limits != defaults.limits;
+        let stated = [("limits", limits_differ), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
+        confinement::refuse_in_process(driver.isolation, &stated, table);
+        if driver.isolation == Isolation::Process {
+            driver.limits.check_threads(driver.max_concurrency, table);
+        }
         Some(driver)
     }
 }
@@ -214,11 +233,17 @@ fn program(table: &mut TableReader<'_, '_>) -> DriverProgram {
 }
 
 fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel {
-    match program {
-        DriverProgram::Command(_) => table.get("channel", Channel::Stdio),
-        // Left unread, the key is refused as one that means nothing here.
-        DriverProgram::Library(_) => Channel::Stdio,
+    let channel = table.get("channel", Channel::Stdio);
+    if matches!(program, DriverProgram::Library(_)) && channel != Channel::Stdio {
+        let key = table.key("channel");
+        table.session.fault_at(
+            &key,
+            "a channel for a library",
+            "a command",
+            "remove the key: a library has a socket of its own",
+        );
     }
+    channel
 }
 
 /// A command is a process of its own whatever holds for libraries.

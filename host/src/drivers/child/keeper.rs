@@ -4,6 +4,7 @@
 //! is found. It ends everything when the driver has ended, and when the lifeline closes: the daemon lets go of it, or is
 //! gone. Then it ends in the way in which the driver did, so that the daemon sees code or signal as if it had none.
 #![allow(unsafe_code)]
+#![allow(clippy::exit, reason = "the keeper's whole work is to end as the driver did; nothing of it is to be run down")]
 
 use std::{
     io,
@@ -22,8 +23,9 @@ use rustix::{
 /// How long the keeper tries to end what is left; only what the kernel cannot kill takes longer than a moment.
 const CLEARING: Duration = Duration::from_secs(5);
 
-/// Splits the process, which must have one thread. The keeper never returns; the other one returns with `confine` done in it.
-pub(super) fn split(lifeline: OwnedFd, prepare: impl FnOnce()) -> io::Result<()> {
+/// Splits the process, which must have one thread. The keeper never returns; the other one alone has the frames from then on:
+/// that it closes them is to be seen.
+pub(super) fn split(lifeline: OwnedFd, frames: OwnedFd) -> io::Result<OwnedFd> {
     // A crash leaves no image behind that may hold secrets.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none)?;
@@ -40,13 +42,15 @@ pub(super) fn split(lifeline: OwnedFd, prepare: impl FnOnce()) -> io::Result<()>
             }
             // A group of its own, which the keeper can end at one stroke and is not part of.
             rustix::process::setpgid(None, None)?;
-            prepare();
-            Ok(())
+            Ok(frames)
         }
-        child => match Pid::from_raw(child) {
-            Some(driver) => keep(driver, &lifeline),
-            None => exit(70),
-        },
+        child => {
+            drop(frames);
+            match Pid::from_raw(child) {
+                Some(driver) => keep(driver, &lifeline),
+                None => exit(70),
+            }
+        }
     }
 }
 
@@ -63,7 +67,7 @@ fn keep(driver: Pid, lifeline: &OwnedFd) -> ! {
     }
 }
 
-/// The keeper holds neither the frames nor the log: both end with the driver.
+/// The keeper does not hold the log, which ends with the driver.
 fn release_streams() {
     let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") else { exit(70) };
     let moved = rustix::stdio::dup2_stdin(&null)

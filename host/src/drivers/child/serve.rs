@@ -17,7 +17,7 @@ use super::{
     work::{Shared, What, Work},
 };
 use crate::drivers::{
-    frames::{FrameReader, FromHost},
+    frames::{FrameReader, FromHost, read_message},
     pool::Pool,
 };
 
@@ -37,8 +37,8 @@ pub(super) fn serve(channel: Channel, table: DriverTable, max_concurrency: usize
         if reader.fill(|room| socket.read(room))? == 0 {
             return Ok(());
         }
-        while let Some(frame) = reader.next().map_err(io::Error::other)? {
-            let message = serde_json::from_slice(frame).map_err(io::Error::other)?;
+        while let Some(frame) = reader.next_frame().map_err(io::Error::other)? {
+            let message = read_message(frame).map_err(io::Error::other)?;
             take_up(message, &shared, &pool, &cancels)?;
         }
     }

@@ -59,7 +59,7 @@ impl FrameReader {
     }
 
     /// The next whole frame, without its length; none until more bytes have come.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, FrameFault> {
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameFault> {
         let bytes = &self.buffer[self.start..self.end];
         let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
@@ -106,7 +106,7 @@ mod tests {
                 .unwrap();
             left = &left[count..];
             loop {
-                match reader.next() {
+                match reader.next_frame() {
                     Ok(Some(frame)) => frames.push(frame.to_vec()),
                     Ok(None) => break,
                     Err(fault) => return (frames, Some(fault)),
@@ -153,7 +153,7 @@ mod tests {
                 Ok(4)
             })
             .unwrap();
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next_frame(), Ok(None));
         assert!(reader.buffer.len() <= 2 * CHUNK);
         assert!(reader.is_inside_a_frame());
     }

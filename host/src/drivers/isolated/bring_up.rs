@@ -20,13 +20,16 @@ use super::{
     asks::{Asks, Question},
     end::End,
     launch::{Launch, Started},
-    link::Link,
+    link::{Link, write_log},
 };
 use crate::drivers::{
     boundary::Answered,
+    confinement::Cgroup,
     error::{Failure, Stage, one_line},
     executor::{Answer, interpret},
-    frames::{CallId, Failed, FrameReader, FromDriver, FromHost, Hello, Open, PROTOCOL, frame},
+    frames::{
+        CallId, Failed, FrameReader, FromDriver, FromHost, Hello, HelloFault, Open, PROTOCOL, frame, read_message,
+    },
     gate::Pass,
     host_services::HostServices,
     in_process::read_health,
@@ -82,6 +85,8 @@ pub(super) struct Process {
     child: Child,
     output: Option<tokio::task::JoinHandle<()>>,
     last_line: Arc<Mutex<String>>,
+    cgroup: Option<Cgroup>,
+    driver: String,
 }
 
 impl Process {
@@ -93,7 +98,12 @@ impl Process {
             let _cut_off = tokio::time::timeout(LAST_WORDS, &mut output).await;
             output.abort();
         }
-        let named = |status: ExitStatus| End::of(status, &self.last_line(), false);
+        let refused = self.cgroup.as_ref().map_or(0, Cgroup::refused_processes);
+        if refused > 0 {
+            tracing::warn!(driver = self.driver, refused, "processes were refused to the driver (limits.processes)");
+        }
+        let is_out_of_memory = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        let named = |status: ExitStatus| End::of(status, &self.last_line(), is_out_of_memory);
         verdict().unwrap_or_else(|| match status {
             Ok(status) => named(status),
             Err(error) => End::NotStarted { why: format!("its end was not seen ({error})") },
@@ -140,11 +150,11 @@ pub(super) async fn bring_up(plan: &Plan) -> Result<Up, Failure> {
     let started = plan.launch.start().map_err(|error| {
         refuse(Stage::Load, format!("that {} cannot be started ({error})", plan.launch.executable.display()))
     })?;
-    let Started { child, socket, output, lifeline } = started;
+    let Started { child, socket, output, lifeline, cgroup } = started;
     let pid = child.id().unwrap_or_default();
     let last_line = Arc::<Mutex<String>>::default();
     let output = tokio::spawn(follow(output, Arc::clone(&plan.services), Arc::clone(&last_line)));
-    let mut process = Process { child, output: Some(output), last_line };
+    let mut process = Process { child, output: Some(output), last_line, cgroup, driver: plan.launch.driver.clone() };
     let mut reader = FrameReader::default();
     let greeted = tokio::time::timeout(plan.patience.hello, greet(plan, &socket, &mut reader)).await;
     let greeted = match greeted {
@@ -233,12 +243,18 @@ async fn greet(plan: &Plan, socket: &UnixStream, reader: &mut FrameReader) -> Re
     loop {
         let fault =
             |fault: String| Greeting::Refused(refuse(Stage::Load, format!("a hello that cannot be read ({fault})")));
-        if let Some(bytes) = reader.next().map_err(|error| fault(error.to_string()))? {
-            let message: FromDriver<'_> = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+        if let Some(bytes) = reader.next_frame().map_err(|error| fault(error.to_string()))? {
+            let message: FromDriver<'_> = read_message(bytes).map_err(|error| fault(error.to_string()))?;
             match message {
                 FromDriver { hello: Some(hello), .. } => return check(plan, &hello).map_err(Greeting::Refused),
                 FromDriver { failed: Some(failed), .. } => return Err(Greeting::Refused(told(&failed))),
-                FromDriver { log: Some(_), .. } => continue,
+                FromDriver { reply: None, ask: None, log, .. } => {
+                    // A kind that we do not know, or a line for the log.
+                    if let Some(log) = &log {
+                        write_log(&plan.services, log);
+                    }
+                    continue;
+                }
                 _ => return Err(fault("another message came first".to_owned())),
             }
         }
@@ -257,22 +273,15 @@ fn told(failed: &Failed<'_>) -> Failure {
 }
 
 fn check(plan: &Plan, hello: &Hello<'_>) -> Result<Arc<Manifest>, Failure> {
-    if hello.protocol == 0 {
-        return Err(refuse(Stage::Load, "a hello of protocol 0"));
-    }
-    let refused = |what: String| {
-        Failure::new(
+    let read = hello.manifest().map_err(|fault| match fault {
+        HelloFault::Protocol => refuse(Stage::Load, fault.to_string()),
+        _ => Failure::new(
             Stage::Manifest,
-            what,
+            fault.to_string(),
             "a manifest as docs/driver-protocol.md describes it",
             "ask the driver's vendor",
-        )
-    };
-    let read = match hello.manifest {
-        None => Err(refused("a hello without a manifest".to_owned())),
-        Some(text) => serde_json::from_str::<Manifest>(text.get())
-            .map_err(|error| refused(one_line(&format!("a manifest that cannot be read ({error})")))),
-    };
+        ),
+    });
     let manifest = match (&plan.expected, read) {
         (Expected::Same(expected), read) => read.ok().filter(|manifest| manifest == &**expected).ok_or_else(|| {
             Failure::new(

@@ -21,7 +21,7 @@ use super::{asks::Asks, end::End, outbox::Outbox, repeat};
 use crate::drivers::{
     boundary::{Answered, HostSide},
     error::one_line,
-    frames::{CallId, FrameReader, FromDriver, FromHost, Reply, frame},
+    frames::{CallId, FrameReader, FromDriver, FromHost, Log, Reply, frame, read_message},
     gate::Pass,
     host_services::HostServices,
 };
@@ -215,9 +215,8 @@ impl Link {
     }
 
     fn take_all(self: &Arc<Self>, reader: &mut FrameReader) -> Result<(), String> {
-        while let Some(frame) = reader.next().map_err(|fault| fault.to_string())? {
-            let message =
-                serde_json::from_slice(frame).map_err(|error| format!("a frame that cannot be read ({error})"))?;
+        while let Some(frame) = reader.next_frame().map_err(|fault| fault.to_string())? {
+            let message = read_message(frame).map_err(|error| format!("a frame that cannot be read ({error})"))?;
             self.take(message)?;
         }
         Ok(())
@@ -231,8 +230,7 @@ impl Link {
             self.asks.put(self, &ask);
         }
         if let Some(log) = &message.log {
-            let fields = log.fields.map_or("", |fields| fields.get());
-            self.services.log(log.call, log.level.number(), &log.target, &log.message, fields);
+            write_log(&self.services, log);
         }
         Ok(())
     }
@@ -280,6 +278,12 @@ impl Link {
         }
         self.ended.send_replace(Some(end.clone()));
     }
+}
+
+/// Writes a driver's line into the log.
+pub(super) fn write_log(services: &HostServices, log: &Log<'_>) {
+    let fields = log.fields.map_or("", |fields| fields.get());
+    services.log(log.call, log.level.number(), &log.target, &log.message, fields);
 }
 
 /// The error of a call that was out when the process ended.

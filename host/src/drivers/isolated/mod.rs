@@ -159,7 +159,7 @@ impl Drop for Abandoned<'_> {
 
 impl Drop for Isolated {
     fn drop(&mut self) {
-        // One that was closed has ended by now.
+        // A process that was closed has ended by now; the threads that looked into its questions go too.
         self.supervisor.abandon();
     }
 }

@@ -1,0 +1,1 @@
+../../../plugin-api/python/capstan_driver.py
