@@ -16,6 +16,7 @@ BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/capstan/drivers
 UNIT := $(DESTDIR)/lib/systemd/system
 ETC := $(DESTDIR)/etc/capstan
+SHARE := $(DESTDIR)$(PREFIX)/share/capstan
 
 .PHONY: help setup build demo test test-long bench lint fmt fuzz release install uninstall
 
@@ -60,10 +61,16 @@ fuzz: ## Fuzz what parses bytes from outside (installs cargo-fuzz); FUZZ_SECONDS
 release: ## Optimised build of daemon and drivers
 	$(CARGO) build --locked --release --workspace
 
-install: release ## Install below PREFIX (and DESTDIR): binary, drivers, unit, /etc/capstan/capstan.toml
+install: release ## Install below PREFIX (and DESTDIR): binary, drivers, plugin-api, unit, /etc/capstan/capstan.toml
 	install -D -m 755 $(TARGET_DIR)/release/capstan $(BIN)/capstan
 	install -d -m 755 $(LIB)
 	for driver in $(DRIVERS); do install -m 644 $(TARGET_DIR)/release/libcapstan_$$driver.so $(LIB)/; done
+	# What `capstan driver new` builds Rust drivers with: the crate and its macros, in a workspace of their own.
+	install -d -m 755 $(SHARE)
+	sed '/^members = \[/,/^\]/c members = ["plugin-api", "plugin-api/macros"]' Cargo.toml | sed '/^exclude/d' > $(SHARE)/Cargo.toml
+	chmod 644 $(SHARE)/Cargo.toml
+	for file in $$(git ls-files plugin-api 2>/dev/null || find plugin-api -type f); do case $$file in */tests/*) ;; *) \
+		install -D -m 644 $$file $(SHARE)/$$file;; esac; done
 	install -d -m 755 $(UNIT)
 	sed 's|@PREFIX@|$(PREFIX)|g' config/capstan.service > $(UNIT)/capstan.service
 	chmod 644 $(UNIT)/capstan.service
@@ -76,5 +83,6 @@ install: release ## Install below PREFIX (and DESTDIR): binary, drivers, unit, /
 uninstall: ## Remove what install placed; configuration and state stay
 	rm -f $(BIN)/capstan $(UNIT)/capstan.service $(ETC)/capstan.toml.new
 	for driver in $(DRIVERS); do rm -f $(LIB)/libcapstan_$$driver.so; done
+	rm -rf $(SHARE)
 	-rmdir $(LIB) $(DESTDIR)$(PREFIX)/lib/capstan 2>/dev/null
 	@echo "$(ETC) and /var/lib/capstan are kept"

@@ -206,15 +206,6 @@ fn drivers_are_named_by_kind_and_plain_names() {
 }
 
 #[test]
-fn a_key_for_signatures_is_refused_rather_than_ignored() {
-    one(
-        "[known_drivers.cloud.a]\nlibrary = \"l.so\"\nsignature_key = \"abc\"\n",
-        "capstan.toml:3: known_drivers.cloud.a.signature_key: ",
-        "this version cannot verify",
-    );
-}
-
-#[test]
 fn the_worker_needs_a_driver_that_is_known() {
     one(
         &format!("[daemon]\nroles = [\"worker\"]\n[worker]\ndriver = \"nop\"\n{NOOP}"),
@@ -259,6 +250,12 @@ fn names_for_gearman_and_levels_for_the_log_are_checked() {
     one(
         "[gearman]\nreconnect_sleep_seconds = 0\n",
         "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0",
+        "above 0",
+    );
+    // Nothing at all, to the nanosecond.
+    one(
+        "[gearman]\nreconnect_sleep_seconds = 1e-10\n",
+        "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0.0000000001",
         "above 0",
     );
     one("[worker]\nmax_depth = 9999999999999999999\n", "capstan.toml:2: worker.max_depth: ", "whole number from 0 to");

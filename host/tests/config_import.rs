@@ -139,6 +139,19 @@ fn what_cannot_be_understood_is_named_and_never_breaks_the_result() {
 }
 
 #[test]
+fn a_time_that_no_configuration_may_hold_is_named() {
+    for time in ["0", "-1", "nan", "inf", "1e-10", "366666666666666666666", "31622401"] {
+        let text = format!("[gearman]\nkeepintvl = {time}\nreconnect_sleep = {time}\nkeepidle = 7\n");
+        let imported = libra_ini(Path::new("libra.ini"), &text);
+        let config = loaded(&imported.toml);
+        assert_eq!(config.gearman.reconnect_sleep, Duration::from_secs(60), "{time}");
+        assert_eq!(config.gearman.keepintvl, None, "{time}");
+        assert_eq!(config.gearman.keepidle, Some(Duration::from_secs(7)), "{time}");
+        assert_eq!(imported.notes.len(), 2, "{:#?}", imported.notes);
+    }
+}
+
+#[test]
 fn a_driver_of_another_name_gets_an_entry() {
     let imported = libra_ini(Path::new("libra.ini"), "[worker]\ndriver = own-driver\n");
     assert!(loaded(&imported.toml).known_drivers.get(DriverKind::LoadBalancer, "own-driver").is_some());

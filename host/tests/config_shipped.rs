@@ -29,7 +29,7 @@ fn one_machine_with_everything_on() {
 }
 
 #[test]
-fn every_shipped_file_loads_and_runs_its_drivers_in_the_daemon() {
+fn every_shipped_file_loads_and_runs_its_drivers_in_processes_of_their_own() {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(shipped("examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.push(shipped("capstan.toml"));
@@ -45,7 +45,7 @@ fn every_shipped_file_loads_and_runs_its_drivers_in_the_daemon() {
         }
         let loaded = load(&copy, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{}:\n{faults}", path.display()));
         for driver in loaded.config.known_drivers.iter() {
-            assert_eq!(driver.isolation, Isolation::InProcess, "{} in {}", driver.name, path.display());
+            assert_eq!(driver.isolation, Isolation::Process, "{} in {}", driver.name, path.display());
         }
     }
 }
@@ -70,6 +70,9 @@ fn general(key: &str) -> String {
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {
         ["known_drivers", _, _, "config", ..] => "known_drivers.load_balancer.name.config".to_owned(),
+        ["known_drivers", _, _, table @ ("limits" | "sandbox"), rest] => {
+            format!("known_drivers.load_balancer.name.{table}.{rest}")
+        }
         ["known_drivers", _, _, rest] => format!("known_drivers.load_balancer.name.{rest}"),
         ["cloud_farm", _, rest] => format!("cloud_farm.name.{rest}"),
         _ => key.to_owned(),
@@ -113,4 +116,15 @@ fn the_unit_leaves_haproxy_running() {
     for line in ["Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes"] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
+}
+
+#[test]
+fn the_unit_lets_the_daemon_confine_drivers() {
+    let unit = fs::read_to_string(shipped("capstan.service")).unwrap();
+    for line in ["Delegate=memory pids", "DelegateSubgroup=capstan-daemon", "OOMPolicy=continue"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let rights = unit.lines().find(|line| line.starts_with("CapabilityBoundingSet=")).unwrap();
+    assert!(rights.contains("CAP_SETGID") && rights.contains("CAP_SETUID"), "the change of user needs both");
+    assert!(!unit.contains("\nProtectControlGroups=yes"));
 }

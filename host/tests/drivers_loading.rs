@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use capstan::drivers::{DriverState, DriverUnavailable, Isolation, Kind, Registry, inspect};
+use capstan::drivers::{DriverState, DriverUnavailable, Kind, Registry, inspect};
 use drivers_support::{build, entry, folder, good, manifest, open, open_one, refused, settings};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
     for (library, parts) in [
         ("none.so", ["stage resolve", "found no such file", "expected a driver's .so file", "the folder holds "]),
         ("nowhere/none.so", ["stage resolve", "found no folder", "expected the folder", "correct `library`"]),
-        ("link.so", ["stage file", "found a symbolic link", "expected a regular file", "name the file"]),
+        ("link.so", ["stage file", "found a symbolic link", "expected a regular file", "name the driver's"]),
         ("folder.so", ["stage file", "found a folder", "expected a regular file", "name the driver's"]),
         ("fifo.so", ["stage file", "found a FIFO", "expected a regular file", "name the driver's"]),
         ("/dev/null", ["stage file", "found a device", "expected a regular file", "name the driver's"]),
@@ -64,8 +64,9 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
     }
     // Sticky is good enough for development, and only for that.
     open_one(path, entry("good", "sticky/below/d.so")).await;
+    // A plain user's own folders are above it as well, and refused first.
     let line = inspect(&path.join("sticky/below/d.so"), false).unwrap_err().to_string();
-    assert_says(&line, &["stage file", "in which others may write"]);
+    assert_says(&line, &["stage file", "the parent folder"]);
 }
 
 #[tokio::test]
@@ -259,7 +260,7 @@ async fn the_private_copy_is_private_checked_and_replaced() {
     let sha256 = registry.info(Kind::Cloud, "good").unwrap().sha256.unwrap();
     let copy = path.join("state/drivers").join(format!("{sha256}.so"));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(&copy), mode(copy.parent().unwrap())), (0o500, 0o700));
+    assert_eq!((mode(&copy), mode(copy.parent().unwrap())), (0o555, 0o700));
 
     // The file may be overwritten or cut while the driver runs.
     fs::write(&library, "gone").unwrap();

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::{DriverError, Host, error::ErrorCode, host::LogLevel};
 
 /// The body of every `invoke`: what belongs to the call, and the method's own parameters.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, Default)]
 pub struct Request<'a> {
     /// Milliseconds left until the deadline when the host made the call.
     pub deadline_ms: u64,
@@ -96,7 +96,7 @@ impl CallContext {
 }
 
 /// A call that goes on in the background: the host asks `poll(token)` after `poll_after`, and `recover(token)` after a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The driver's own name for the work; at most 64 KiB.
     pub token: String,
@@ -130,7 +130,7 @@ impl<T> From<T> for Outcome<T> {
 }
 
 /// Parameters of `poll` and `recover`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// The token of [`Pending`].
     pub token: String,

@@ -1,6 +1,9 @@
 //! Database servers on a node: what an agent does there.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +25,7 @@ pub struct Initialise {
 }
 
 /// Names one server on the node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerRequest {
     /// See [`Initialise::server`].
     pub server: String,
@@ -87,7 +90,7 @@ pub struct Position {
 }
 
 /// Parameters of `create_user` and `set_password`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// See [`Initialise::server`].
     pub server: String,
@@ -120,8 +123,21 @@ pub struct ReplicateFrom {
     pub password: Secret,
 }
 
+impl Default for ReplicateFrom {
+    fn default() -> Self {
+        Self {
+            server: String::new(),
+            generation: 0,
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 0,
+            user: String::new(),
+            password: Secret::default(),
+        }
+    }
+}
+
 /// Parameters of `promote`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Promote {
     /// See [`Initialise::server`].
     pub server: String,
@@ -133,7 +149,7 @@ pub struct Promote {
 }
 
 /// Parameters of `dump` and `restore`: the bytes go through a file or FIFO of the call's own directory, never through a body.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// See [`Initialise::server`].
     pub server: String,

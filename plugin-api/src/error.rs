@@ -46,6 +46,12 @@ impl ErrorCode {
     }
 }
 
+impl Default for ErrorCode {
+    fn default() -> Self {
+        Self::INTERNAL
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -54,6 +60,7 @@ impl fmt::Display for ErrorCode {
 
 /// Whether the same call may be made again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Retry {
     /// Not without a change.
     #[default]
@@ -95,7 +102,7 @@ impl<'de> Deserialize<'de> for Retry {
 }
 
 /// Why a driver call failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverError {
     /// Kind of failure.
     pub code: ErrorCode,

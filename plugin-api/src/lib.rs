@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod error;
 pub mod host;
 pub mod json;
+pub mod languages;
 pub mod load_balancer;
 pub mod manifest;
 pub mod mgm;

@@ -14,13 +14,15 @@ pub const TARGET: &str = env!("CAPSTAN_TARGET");
 /// What must not run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SerialBy {
     /// Calls about one device.
     Device,
-    /// Calls to one instance.
-    Instance,
     /// Nothing: the driver takes calls in any number.
     None,
+    /// Calls to one instance. A word that this host does not know counts as this one, which is right for any driver.
+    #[serde(other)]
+    Instance,
 }
 
 impl SerialBy {
@@ -117,6 +119,7 @@ const fn write_secrets<const N: usize>(object: &Object, out: &mut Writer<N>) {
 
 /// The manifest as the host reads it. Fields that it does not know are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Name of the driver.
     pub name: String,

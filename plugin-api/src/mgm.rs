@@ -79,14 +79,14 @@ pub struct Devices {
 }
 
 /// Names one device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceRequest {
     /// The server's id.
     pub id: String,
 }
 
 /// Parameters of `update_node`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UpdateDevice {
     /// The server's id.
     pub id: String,

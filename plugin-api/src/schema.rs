@@ -16,6 +16,7 @@ pub trait ConfigSchema {
 
 /// One node of the tree.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Schema {
     /// Anything.
     Any,

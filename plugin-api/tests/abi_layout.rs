@@ -1,5 +1,5 @@
-//! The boundary is frozen: its layout stands in a golden file, and the C header agrees with it. Whoever has to change the
-//! golden file is making another epoch.
+//! The boundary is frozen: its layout, values and names stand in a golden file, and the C header agrees with it. Whoever has
+//! to change the golden file is making another epoch (docs/compatibility.md).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 
 use std::{fmt::Write, mem::offset_of, path::Path, process::Command};
@@ -9,6 +9,8 @@ use capstan_plugin_api::abi::{
 };
 
 const GOLDEN: &str = include_str!("golden/abi-epoch-1.txt");
+const OTHER_EPOCH: &str = "epoch 1 is frozen, in Rust and in C: put the boundary back as it was. What has to be \
+                           different is another epoch, a second symbol beside this one (docs/compatibility.md)";
 
 macro_rules! structures {
     ($each:ident) => {
@@ -36,6 +38,22 @@ fn constants() -> [(&'static str, u64); 11] {
     ]
 }
 
+fn names() -> [(&'static str, &'static str); 3] {
+    [
+        ("symbol of the table", abi::ENTRY_SYMBOL),
+        ("section of the manifest", abi::MANIFEST_SECTION),
+        ("rust symbol of the layout record", abi::LAYOUT_SYMBOL),
+    ]
+}
+
+/// The lines that C knows too.
+fn golden_of_c() -> String {
+    GOLDEN
+        .lines()
+        .filter(|line| line.to_lowercase().starts_with("capstan_"))
+        .fold(String::new(), |all, line| all + line + "\n")
+}
+
 #[test]
 fn rust_lays_the_boundary_out_as_it_was_frozen() {
     let mut found = String::new();
@@ -49,13 +67,12 @@ fn rust_lays_the_boundary_out_as_it_was_frozen() {
         };
     }
     structures!(print);
-    assert_eq!(found, GOLDEN);
-    assert_eq!((abi::ENTRY_SYMBOL, abi::LAYOUT_SYMBOL), ("capstan_driver_epoch_1", "capstan_driver_layout_1"));
-    assert_eq!(abi::MANIFEST_SECTION, ".capstan_manifest");
+    for (name, value) in names() {
+        writeln!(found, "{name} {value}").unwrap();
+    }
     // Only Rust reads the record, but an older host reads a newer driver's.
-    assert_eq!(offset_of!(LayoutRecord, abi_stable), 0);
-    assert_eq!(offset_of!(LayoutRecord, layout), 16);
-    assert_eq!(offset_of!(LayoutRecord, host_layout), 24);
+    print!(LayoutRecord, "rust layout record", abi_stable, layout, host_layout);
+    assert_eq!(found, GOLDEN, "{OTHER_EPOCH}");
 }
 
 /// A parameter more or less would leave every offset as it is; this does not compile then.
@@ -84,7 +101,7 @@ fn rust_calls_over_the_boundary_as_it_was_frozen() {
 /// The same table, printed by a program that `cc` made from the header.
 #[test]
 fn the_header_lays_the_boundary_out_as_it_was_frozen() {
-    let mut program = String::from("#include \"capstan_driver.h\"\n#include <stdio.h>\nint main(void) {\n");
+    let mut program = format!("#include \"capstan_driver.h\"\n#include <stdio.h>\n{SIGNATURES}int main(void) {{\n");
     for (name, _) in constants() {
         writeln!(program, "printf(\"{name} 0x%llx\\n\", (unsigned long long){name});").unwrap();
     }
@@ -114,8 +131,57 @@ fn the_header_lays_the_boundary_out_as_it_was_frozen() {
     std::fs::write(&source, program).unwrap();
     cc(&["-std=c11"], &source, &binary);
     let printed = Command::new(&binary).output().unwrap();
-    assert_eq!(String::from_utf8(printed.stdout).unwrap(), GOLDEN);
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), golden_of_c(), "{OTHER_EPOCH}");
 }
+
+/// The functions as they were frozen; `cc` refuses a pointer of another type.
+const SIGNATURES: &str = "
+void signatures(const capstan_host_table *host, const capstan_driver_table *driver, capstan_buffer buffer);
+void signatures(const capstan_host_table *host, const capstan_driver_table *driver, capstan_buffer buffer) {
+    capstan_reply (*call)(capstan_host_context *, uint64_t, capstan_bytes, capstan_bytes) = host->call;
+    void (*log)(capstan_host_context *, uint64_t, uint32_t, capstan_bytes, capstan_bytes, capstan_bytes) = host->log;
+    uint32_t (*cancelled)(capstan_host_context *, uint64_t) = host->cancelled;
+    capstan_bytes (*describe)(void) = driver->describe;
+    capstan_reply (*open)(const capstan_host_table *, capstan_bytes, capstan_instance **) = driver->open;
+    capstan_reply (*invoke)(capstan_instance *, uint64_t, capstan_bytes, capstan_bytes) = driver->invoke;
+    void (*cancel)(capstan_instance *, uint64_t) = driver->cancel;
+    capstan_reply (*health)(capstan_instance *) = driver->health;
+    void (*close)(capstan_instance *) = driver->close;
+    void (*release)(uint8_t *, size_t) = buffer.free;
+    (void)call, (void)log, (void)cancelled, (void)describe, (void)open, (void)invoke, (void)cancel, (void)health;
+    (void)close, (void)release;
+}
+";
+
+/// A library made with the header has symbol and section under the frozen names, even where nothing else is visible.
+#[test]
+fn the_header_names_symbol_and_section_as_they_were_frozen() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-names");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (source, library) = (folder.join("driver.c"), folder.join("driver.so"));
+    std::fs::write(&source, SMALLEST_DRIVER).unwrap();
+    cc(&["-std=c11", "-shared", "-fPIC", "-fvisibility=hidden"], &source, &library);
+    let say = |program: &str, options: &[&str]| {
+        let output = Command::new(program).args(options).arg(&library).output().expect("binutils come with cc");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let [(entry, symbol), (place, section), _] = names();
+    for (name, value) in [(entry, symbol), (place, section)] {
+        assert!(GOLDEN.lines().any(|line| line == format!("{name} {value}")), "{OTHER_EPOCH}");
+    }
+    let symbols = say("nm", &["-D", "--defined-only", "--format=just-symbols"]);
+    assert_eq!(
+        symbols.lines().filter(|name| name.starts_with("capstan")).collect::<Vec<_>>(),
+        [symbol],
+        "{OTHER_EPOCH}"
+    );
+    let sections = say("readelf", &["-S", "-W"]);
+    assert!(sections.contains(&format!(" {section} ")), "{OTHER_EPOCH}: {sections}");
+}
+
+const SMALLEST_DRIVER: &str = "#include \"capstan_driver.h\"\nCAPSTAN_MANIFEST(\"{}\");\n\
+    const capstan_driver_table *capstan_driver_epoch_1(void) {\n\
+    static capstan_driver_table table; table.describe = capstan_describe; return &table; }\n";
 
 /// A driver's author may use an older C, or C++.
 #[test]
@@ -123,13 +189,7 @@ fn the_header_is_clean_in_c_and_cpp() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abi-header");
     std::fs::create_dir_all(&folder).unwrap();
     let source = folder.join("driver.c");
-    std::fs::write(
-        &source,
-        "#include \"capstan_driver.h\"\nCAPSTAN_MANIFEST(\"{}\");\n\
-         const capstan_driver_table *capstan_driver_epoch_1(void) {\n\
-         static capstan_driver_table table; table.describe = capstan_describe; return &table; }\n",
-    )
-    .unwrap();
+    std::fs::write(&source, SMALLEST_DRIVER).unwrap();
     for language in [["-xc", "-std=c99"], ["-xc", "-std=c17"], ["-xc++", "-std=c++11"], ["-xc++", "-std=c++20"]] {
         cc(&[language.as_slice(), &["-shared", "-fPIC"]].concat(), &source, &folder.join("driver.so"));
     }

@@ -191,4 +191,11 @@ fn an_older_host_reads_a_later_manifest() {
         br#"{"name":"n","version":"1","kind":"cloud","interface":"cloud/1","target":"t","epoch":1,"colour":"red"}"#;
     let read: Manifest = serde_json::from_slice(later).unwrap();
     assert_eq!((read.panic.as_str(), read.serial_by, read.config_schema.is_null()), ("none", SerialBy::Instance, true));
+    let words =
+        br#"{"name":"n","version":"1","kind":"cloud","interface":"cloud/1","target":"t","epoch":1,"serial_by":"rack"}"#;
+    assert_eq!(serde_json::from_slice::<Manifest>(words).unwrap().serial_by, SerialBy::Instance);
+    for (known, word) in [(SerialBy::Device, "device"), (SerialBy::Instance, "instance"), (SerialBy::None, "none")] {
+        assert_eq!(serde_json::from_value::<SerialBy>(word.into()).unwrap(), known);
+        assert_eq!(serde_json::to_value(known).unwrap(), word);
+    }
 }

@@ -47,8 +47,21 @@ pub fn get_unix(socket: &Path, path: &str, headers: &str) -> io::Result<Response
     exchange(stream, path, headers)
 }
 
-fn exchange(mut stream: impl Read + Write, path: &str, headers: &str) -> io::Result<Response> {
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n")?;
+/// Sends any request with a JSON body over TCP.
+pub fn send(port: u16, method: &str, path: &str, body: &Value) -> io::Result<Response> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let body = body.to_string();
+    let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    answer(stream, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{head}connection: close\r\n\r\n{body}"))
+}
+
+fn exchange(stream: impl Read + Write, path: &str, headers: &str) -> io::Result<Response> {
+    answer(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n"))
+}
+
+fn answer(mut stream: impl Read + Write, request: &str) -> io::Result<Response> {
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -12,32 +12,13 @@ use std::{
 };
 
 use capstan_tests::{
+    c_driver,
     daemon::{Setup, Site, update},
     elf, http,
     message::action,
     paths, wait_for,
 };
 use serde_json::{Value, json};
-
-/// The driver in C that the repository ships as an example, with more C at its end.
-fn c_driver(to: &Path, more: &str) {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let example = repository.join("plugins/examples/c-load-balancer");
-    let source = to.with_extension("c");
-    let text = fs::read_to_string(example.join("driver.c")).unwrap();
-    fs::write(&source, format!("{text}\n{more}\n")).unwrap();
-    let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-pthread", "-o"])
-        .arg(to)
-        .arg("-I")
-        .arg(repository.join("plugin-api/include"))
-        .arg("-I")
-        .arg(&example)
-        .arg(&source)
-        .output()
-        .expect("cc runs; `make setup` installs it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// What a bad driver's one line must say, in this order: stage, found, expected, remedy.
 struct Case {
@@ -60,7 +41,7 @@ impl Shelf {
         let folder = site.path().join("d");
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-        c_driver(&folder.join("c.so"), "");
+        c_driver::build(&folder.join("c.so"), "");
         let c = fs::read(folder.join("c.so")).unwrap();
         let rust = fs::read(paths::build().join("libcapstan_bad_driver.so")).expect("the bad driver; `make build`");
         Self { folder, c, rust, cases: Vec::new() }
@@ -189,7 +170,7 @@ fn files_that_are_no_trusted_driver() {
     shelf.entry(
         "symlink",
         "library = \"@ROOT@/d/link.so\"",
-        &["file: ", "found a symbolic link", "expected a regular file", "name the file"],
+        &["file: ", "found a symbolic link", "expected a regular file", "name the driver's"],
     );
     assert!(Command::new("mkfifo").arg(at("fifo.so")).status().unwrap().success());
     shelf.entry(
@@ -416,7 +397,7 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
         let site = Site::new(Setup {
             driver: "bad",
             driver_config: &config,
-            drivers: "call_timeout_seconds = 0.5",
+            drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.5",
             more: "[known_drivers.load_balancer.noop]\nlibrary = \"libcapstan_load_balancer_noop.so\"",
             ..Setup::default()
         });
@@ -447,22 +428,29 @@ fn calls_that_panic_hang_or_answer_nonsense_cost_themselves_only() {
 
 #[test]
 fn a_cancel_or_a_close_that_goes_wrong_holds_up_nobody() {
-    for word in ["panic", "hang", "error:internal", "garbage", "not_utf8", "null_body", "huge:100"] {
-        let config =
-            format!("invoke = {{ suspend = \"hang_until_cancelled\" }}\ncancel = \"{word}\"\nclose = \"{word}\"");
-        let site = Site::new(Setup {
-            driver: "bad",
-            driver_config: &config,
-            drivers: "call_timeout_seconds = 0.1",
-            ..Setup::default()
-        });
-        let daemon = site.start();
-        for _ in 0..2 {
-            assert_eq!(site.ask(&action("SUSPEND"))["hpcs_response"], "FAIL", "{word}");
-            site.pass(&action("ENABLE"));
+    for isolation in ["in-process", "process"] {
+        for word in ["panic", "hang", "error:internal", "garbage", "not_utf8", "null_body", "huge:100"] {
+            let config =
+                format!("invoke = {{ suspend = \"hang_until_cancelled\" }}\ncancel = \"{word}\"\nclose = \"{word}\"");
+            let site = Site::new(Setup {
+                driver: "bad",
+                driver_config: &config,
+                drivers: &format!("isolation = \"{isolation}\"\ncall_timeout_seconds = 0.5"),
+                ..Setup::default()
+            });
+            let daemon = site.start();
+            for _ in 0..2 {
+                assert_eq!(site.ask(&action("SUSPEND"))["hpcs_response"], "FAIL", "{isolation} {word}");
+                wait_for("the driver to serve", Duration::from_secs(10), || {
+                    (site.ask(&action("ENABLE"))["hpcs_response"] == "PASS").then_some(())
+                });
+            }
+            daemon.stop();
+            if isolation == "in-process" {
+                let is_told = site.log().contains("`close` did not return within");
+                assert_eq!(is_told, word == "hang", "{word}: {}", site.log());
+            }
         }
-        daemon.stop();
-        assert_eq!(site.log().contains("`close` did not return within"), word == "hang", "{word}: {}", site.log());
     }
 }
 
@@ -471,7 +459,7 @@ fn a_driver_that_keeps_hanging_is_quarantined_and_readiness_says_so() {
     let site = Site::new(Setup {
         driver: "bad",
         driver_config: "invoke = { suspend = \"hang\" }",
-        drivers: "call_timeout_seconds = 0.1",
+        drivers: "isolation = \"in-process\"\ncall_timeout_seconds = 0.1",
         ..Setup::default()
     });
     let daemon = site.start();
@@ -517,11 +505,7 @@ fn a_required_driver_that_fails_keeps_the_daemon_from_starting() {
 fn driver_info_runs_no_line_of_the_driver() {
     let site = Site::worker("noop", "");
     let (library, witness) = (site.path().join("eager.so"), site.path().join("witness"));
-    let constructor = format!(
-        "#include <stdio.h>\n__attribute__((constructor)) static void eager(void) {{ fclose(fopen(\"{}\", \"w\")); }}",
-        witness.display()
-    );
-    c_driver(&library, &constructor);
+    c_driver::build(&library, &c_driver::witness(&witness));
     let library = library.to_str().unwrap();
     let info = site.expect(0, &["driver", "info", library, "--output", "json"]).json();
     assert!(info.to_string().contains("c-example") && info.to_string().contains("delay_ms"), "{info}");
@@ -555,7 +539,7 @@ fn the_driver_in_c_serves_in_both_isolations_and_keeps_its_state() {
             "[known_drivers.load_balancer.c]\nlibrary = \"@ROOT@/c.so\"\nisolation = \"{isolation}\"\nconfig = {{ delay_ms = 1 }}"
         );
         let site = Site::new(Setup { more: &entry, ..Setup::default() });
-        c_driver(&site.path().join("c.so"), "");
+        c_driver::build(&site.path().join("c.so"), "");
         let listed = || http::get(site.http_port, "/drivers/v1/load_balancer/c", "").unwrap().json();
         let daemon = site.start_with(&["worker", "--driver", "c"]);
         site.fail(&action("SUSPEND"), "there is no such device");

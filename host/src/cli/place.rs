@@ -24,8 +24,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads the configuration for a command that talks to a daemon; the drivers' own sections are that daemon's business.
+    /// Reads the configuration for a command that talks to a daemon, or that writes the lock file; the drivers' own sections and
+    /// the lock file are that daemon's business.
     pub fn load(&self) -> Result<Loaded, Failure> {
+        finish(&Loader::new(&ProcessEnvironment).file(&self.config).without_lock())
+    }
+
+    /// Reads the configuration for a command that loads a driver itself, which tells of its own section at its stage.
+    pub fn load_with_lock(&self) -> Result<Loaded, Failure> {
         finish(&Loader::new(&ProcessEnvironment).file(&self.config))
     }
 

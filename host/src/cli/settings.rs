@@ -6,10 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use capstan_plugin_api::Manifest;
+
 use super::exit::Failure;
 use crate::{
     config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
-    drivers::{self, DriverEntry, DriverFile, Isolation, Kind, Settings},
+    drivers::{self, Confinement, DriverEntry, Isolation, Kind, Settings},
     jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
     worker,
 };
@@ -52,7 +54,10 @@ fn entry(driver: &KnownDriver) -> DriverEntry {
     entry.max_queue = driver.max_queue;
     entry.call_timeout = Some(driver.call_timeout);
     entry.required = driver.required;
+    entry.confinement =
+        Confinement { limits: driver.limits.clone(), sandbox: driver.sandbox.clone(), user: driver.user.clone() };
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
+    entry.trust = driver.trust.clone();
     entry.config = driver.config.expose().clone();
     entry.secrets = secrets(driver);
     entry
@@ -73,19 +78,14 @@ fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret>
         .collect()
 }
 
-/// Settings for one file that no configuration names: state in a folder of its own.
-pub fn one_file(file: DriverFile, driver_config: &str, state_dir: &Path) -> Result<Settings, Failure> {
-    let config = serde_json::from_str(driver_config)
-        .map_err(|error| Failure::Usage(format!("--driver-config is no JSON: {error}")))?;
-    let kind = Kind::from_name(&file.manifest.kind).ok_or_else(|| {
-        Failure::Failed(format!("{}: {:?} is no kind of driver", file.path.display(), file.manifest.kind))
-    })?;
-    let mut settings = Settings::new(state_dir, file.path.parent().unwrap_or(Path::new("/")));
-    let mut entry = DriverEntry::new(kind, file.manifest.name, file.path);
-    entry.isolation = Isolation::InProcess;
-    entry.config = config;
-    settings.drivers.push(entry);
-    Ok(settings)
+/// An entry for a driver that no configuration names, in a process of its own.
+pub fn entry_of(manifest: &Manifest, program: DriverProgram) -> Result<DriverEntry, Failure> {
+    let kind = Kind::from_name(&manifest.kind)
+        .ok_or_else(|| Failure::Failed(format!("{}: {:?} is no kind of driver", manifest.name, manifest.kind)))?;
+    let mut entry = DriverEntry::new(kind, &manifest.name, "");
+    entry.program = program;
+    entry.isolation = Isolation::Process;
+    Ok(entry)
 }
 
 fn tls_files(files: &config::TlsFiles) -> TlsFiles {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Config, Origin,
+    Config, DriverPolicy, KnownDriver, Origin, Warning,
     read::{Session, nearest},
     sections::{DriverKind, Role},
 };
@@ -13,6 +13,7 @@ pub(super) fn across(config: &Config, session: &mut Session<'_>) {
     listeners(config, session);
     worker_driver(config, session);
     engines(config, session);
+    policy(config, session);
 }
 
 /// No two listeners on one port. Port 0 asks for any free one and never collides.
@@ -54,6 +55,35 @@ fn engines(config: &Config, session: &mut Session<'_>) {
             let key = format!("cloud_farm.{}.engine", cloud.name);
             unknown_driver(session.origin(&key), &key, &cloud.engine, DriverKind::Cloud, config, session);
         }
+    }
+}
+
+/// A policy that nothing can meet is a fault; an entry that alone cannot meet it costs itself when it is loaded.
+fn policy(config: &Config, session: &mut Session<'_>) {
+    let (meets, lack): (fn(&KnownDriver) -> bool, _) = match config.drivers.policy {
+        DriverPolicy::Any => return,
+        DriverPolicy::Pinned => (
+            |driver| driver.sha256.is_some() || driver.trust.locked.is_some(),
+            "\"pinned\" and nothing pins its file; add sha256, or run capstan driver lock",
+        ),
+        DriverPolicy::Signed => (
+            |driver| !driver.trust.signature_keys.is_empty(),
+            "\"signed\" and there is no key for its file; add signature_key",
+        ),
+    };
+    let none = config.known_drivers.iter().next().is_some() && !config.known_drivers.iter().any(meets);
+    if none && config.drivers.policy == DriverPolicy::Signed {
+        session.fault_at(
+            "drivers.policy",
+            "\"signed\" without any key",
+            "the public keys of those whose files are trusted",
+            "add drivers.signature_keys = [\"FILE\"]",
+        );
+        return;
+    }
+    for driver in config.known_drivers.iter().filter(|driver| !meets(driver)) {
+        let text = format!("will not load: drivers.policy is {lack}");
+        session.warnings.push(Warning { origin: driver.origin.clone(), key: driver.key(), text });
     }
 }
 

@@ -12,6 +12,10 @@ pub trait Environment {
 
     /// All variables whose name starts with `prefix`, sorted by name. Values that are not UTF-8 are left out.
     fn starting_with(&self, prefix: &str) -> Vec<(String, String)>;
+
+    /// Whether this machine has a user of that name. Also true when that cannot be found out now, as when a directory
+    /// service does not answer: who needs the user says so later.
+    fn has_user(&self, name: &str) -> bool;
 }
 
 /// The surroundings of this process.
@@ -40,9 +44,14 @@ impl Environment for ProcessEnvironment {
         found.sort();
         found
     }
+
+    fn has_user(&self, name: &str) -> bool {
+        !matches!(nix::unistd::User::from_name(name), Ok(None))
+    }
 }
 
-/// Stated surroundings; the host's name is the value of `HOSTNAME`, else `localhost`.
+/// Stated surroundings; the host's name is the value of `HOSTNAME`, else `localhost`, and its users are those in `USERS`,
+/// with commas between them.
 impl Environment for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Option<String> {
         self.get(name).cloned()
@@ -57,5 +66,9 @@ impl Environment for BTreeMap<String, String> {
             .filter(|(name, _)| name.starts_with(prefix))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
+    }
+
+    fn has_user(&self, name: &str) -> bool {
+        self.get("USERS").is_some_and(|users| users.split(',').any(|user| user == name))
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
     read::{self, Session, Table},
-    schemas,
+    schemas, trust,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -62,13 +62,14 @@ pub struct Loader<'a> {
     environment: &'a dyn Environment,
     options: Vec<(String, String, String)>,
     schemas: Option<&'a dyn DriverSchemas>,
+    lock: bool,
 }
 
 impl<'a> Loader<'a> {
     /// Defaults, environment and options; no file.
     #[must_use]
     pub fn new(environment: &'a dyn Environment) -> Self {
-        Self { file: None, environment, options: Vec::new(), schemas: None }
+        Self { file: None, environment, options: Vec::new(), schemas: None, lock: true }
     }
 
     /// Reads this file, and `conf.d/*.toml` in its folder.
@@ -93,6 +94,13 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Leaves the lock file beside the configuration alone.
+    #[must_use]
+    pub fn without_lock(mut self) -> Self {
+        self.lock = false;
+        self
+    }
+
     /// Reads and checks. Reads files, starts nothing.
     ///
     /// # Errors
@@ -104,7 +112,10 @@ impl<'a> Loader<'a> {
             None => (Table::new(), Vec::new()),
         };
         read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
-        let config = session.table(tree, "", Origin::Default, Config::read);
+        let mut config = session.table(tree, "", Origin::Default, Config::read);
+        if let Some(path) = self.file.as_ref().filter(|_| self.lock) {
+            trust::apply(path, &mut config, &mut session);
+        }
         checks::across(&config, &mut session);
         if let Some(drivers) = self.schemas {
             schemas::check(&config, drivers, &mut session);
@@ -138,7 +149,8 @@ pub fn reference() -> Vec<Effective> {
     let environment = std::collections::BTreeMap::new();
     let mut session = Session::new(&environment);
     // Tables that exist only by name have to be there for their keys to be read.
-    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[cloud_farm.name]\n";
+    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[known_drivers.load_balancer.name.sandbox]\n\
+                 [cloud_farm.name]\n";
     let tree = read::parse(Path::new("reference"), named, &mut session.faults);
     let _config = session.table(tree, "", Origin::Default, Config::read);
     session.effective.into_iter().map(|value| Effective { origin: Origin::Default, ..value }).collect()

@@ -18,6 +18,8 @@ mod schemas;
 mod secret;
 mod sections;
 mod show;
+mod text_file;
+mod trust;
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use fault::{Fault, Faults, Warning};
@@ -28,10 +30,12 @@ pub use read::Effective;
 pub use schemas::{DriverSchemas, Misfit, SchemaFault};
 pub use secret::Secret;
 pub use sections::{
-    Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverProgram, Drivers, EmbeddedLimits, Endpoint,
-    EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, LogFormat, Role, Store, Telemetry,
-    TlsFiles, Worker, WorkerProtocol,
+    Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverPolicy, DriverProgram, Drivers, EmbeddedLimits,
+    Endpoint, EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, Limits, LogFormat, Role,
+    Sandbox, Store, Telemetry, TlsFiles, Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
+pub(crate) use trust::pem_section;
+pub use trust::{DriverLock, KeyFault, LockedFile, PublicKey, Trust, lock_file};
 
 pub use load::reference;

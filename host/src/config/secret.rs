@@ -1,9 +1,7 @@
 //! Secrets: references to a file, an environment variable or a systemd credential, and the values behind them.
 
 use std::{
-    fmt, fs,
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::{
     Environment, Origin, Warning,
     read::{Node, Session, Table, Value},
+    text_file,
 };
 
 /// What stands in place of a secret wherever it would be printed.
@@ -124,22 +123,12 @@ fn file(path: &Path) -> Fetched {
     const LIMIT: u64 = 64 * 1024;
     let fault =
         |what: String| (format!("the secret file {} {what}", path.display()), "create it or correct its permissions");
-    let metadata = fs::metadata(path).map_err(|error| fault(format!("unreadable ({error})")))?;
-    if !metadata.is_file() {
-        return Err(fault("that is no regular file".to_owned()));
-    }
-    let mut text = String::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text))
-        .map_err(|error| fault(format!("unreadable ({error})")))?;
-    if text.len() as u64 > LIMIT {
-        return Err(fault(format!("longer than {LIMIT} bytes")));
-    }
+    let (text, mode) = text_file::read(path, LIMIT).map_err(|error| fault(format!("unreadable ({error})")))?;
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if value.is_empty() {
         return Err(fault("empty".to_owned()));
     }
-    Ok((value.to_owned(), exposed(path, metadata.permissions().mode())))
+    Ok((value.to_owned(), exposed(path, mode)))
 }
 
 /// The warning about a file with a secret that everybody on this machine may read.

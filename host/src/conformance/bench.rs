@@ -28,10 +28,16 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Opens the driver in a mode; a failure is reported and there is no bench.
-    pub async fn open(subject: &Subject, mode: Isolation, config: &Value, report: &mut Report<'_>) -> Option<Self> {
+    /// Opens the driver in a mode, with a state folder of this name; a failure is reported and there is no bench.
+    pub async fn open(
+        subject: &Subject,
+        folder: &str,
+        mode: Isolation,
+        config: &Value,
+        report: &mut Report<'_>,
+    ) -> Option<Self> {
         let said = Arc::<Mutex<Vec<String>>>::default();
-        let mut settings = subject.settings(mode.as_str(), vec![subject.entry(mode, config)]);
+        let mut settings = subject.settings(folder, vec![subject.entry(mode, config)]);
         let hook = Arc::clone(&said);
         settings.on_log = Some(Arc::new(move |line: &str| keep(&hook, line)));
         let start = Instant::now();

@@ -18,6 +18,10 @@ pub(super) fn of(subject: &Subject, declared: Option<&Declared>) -> Value {
 
 /// The least that a schema takes.
 fn demanded(schema: &Value) -> Value {
+    let inner = ["allOf", "anyOf", "oneOf"].iter().find_map(|of| schema.get(of)?.get(0));
+    if let Some(inner) = inner.filter(|_| schema.get("type").is_none()) {
+        return demanded(inner);
+    }
     if let Some(value) = schema.get("default").or_else(|| schema.get("const")) {
         return value.clone();
     }
@@ -74,10 +78,10 @@ mod tests {
     #[test]
     fn what_is_demanded_is_there_and_secrets_are_marked() {
         let schema = json!({
-            "type": "object", "required": ["url", "port", "mode", "auth"],
+            "type": "object", "required": ["url", "port", "mode", "auth", "wrapped"],
             "properties": {
                 "url": { "type": "string" }, "port": { "type": "integer", "minimum": 7 }, "mode": { "enum": ["a", "b"] },
-                "note": { "type": "string" },
+                "note": { "type": "string" }, "wrapped": { "allOf": [{ "type": "string" }], "description": "x" },
                 "auth": { "type": "object", "required": ["user"], "properties": { "user": { "type": "string" }, "password": { "type": "string" } } },
             },
         });
@@ -86,7 +90,7 @@ mod tests {
         mark(&mut config, &schema, "nowhere.at_all");
         assert_eq!(
             config,
-            json!({ "url": MARKED_TEXT, "port": 7, "mode": "a", "auth": { "user": MARKED_TEXT, "password": MARK } })
+            json!({ "url": MARKED_TEXT, "port": 7, "mode": "a", "auth": { "user": MARKED_TEXT, "password": MARK }, "wrapped": MARKED_TEXT })
         );
         assert!(jsonschema::is_valid(&schema, &config));
     }

@@ -69,9 +69,13 @@ pub async fn run<'a>(subject: &Subject, tell: &'a mut dyn FnMut(&Outcome)) -> Re
         return report.finish();
     }
     for mode in modes(subject, declared.as_ref(), &mut report) {
+        if mode == Isolation::InProcess && report.has_failed() {
+            report.skip("in-process", "it did not pass in a process of its own, so it is not let into this one");
+            continue;
+        }
         let config = config::of(subject, declared.as_ref());
         report.enter(mode);
-        let Some(bench) = Bench::open(subject, mode, &config, &mut report).await else { continue };
+        let Some(bench) = Bench::open(subject, mode.as_str(), mode, &config, &mut report).await else { continue };
         calls::check(&bench, &mut report).await;
         contract::check(subject, &bench, &mut report).await;
         calls::check_under_load(&bench, &mut report).await;

@@ -132,10 +132,10 @@ impl<'a> Report<'a> {
         )
     }
 
-    /// The whole run as JUnit's XML, as CI servers read it.
+    /// The whole run as one `testsuite` of JUnit's XML, as CI servers read it.
     #[must_use]
     pub fn junit(&self) -> String {
-        let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let mut xml = String::new();
         let driver = escaped(&self.driver);
         let _always_fits = writeln!(
             xml,

@@ -21,8 +21,10 @@ pub enum Stage {
     Manifest,
     /// Epoch, target, kind, interface, panic strategy, C library.
     Compatibility,
-    /// The `sha256` pin.
+    /// The `sha256` pin, the lock file, and the policy that asks for one of them.
     Checksum,
+    /// The signature beside the file, where a key asks for one.
+    Signature,
     /// The private copy.
     Store,
     /// A first load in a throw-away child.
@@ -39,13 +41,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Resolve,
         Self::File,
         Self::Elf,
         Self::Manifest,
         Self::Compatibility,
         Self::Checksum,
+        Self::Signature,
         Self::Store,
         Self::Probe,
         Self::Configuration,
@@ -63,6 +66,7 @@ impl Stage {
             Self::Manifest => "manifest",
             Self::Compatibility => "compatibility",
             Self::Checksum => "checksum",
+            Self::Signature => "signature",
             Self::Store => "store",
             Self::Probe => "probe",
             Self::Configuration => "configuration",

@@ -4,14 +4,17 @@
 //! what is read, whatever is renamed meanwhile.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::{
+    fs::{FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
 
 use super::{
     error::{Failure, Stage},
@@ -20,11 +23,27 @@ use super::{
 
 /// No driver is larger.
 const LARGEST_FILE: u64 = 512 << 20;
+/// Symbolic links on the way to a file; as many as the kernel follows.
+const MOST_LINKS: usize = 40;
 
-/// A file that passed.
+/// A file that passed. Its folder stays open, so that what lies beside it is found without its name.
 pub(super) struct Checked {
     pub path: PathBuf,
     pub bytes: Vec<u8>,
+    folder: OwnedFd,
+    owners: Owners,
+}
+
+impl Checked {
+    /// The content of the file of the same name with `suffix`, held to the same rules; none when there is no such file.
+    pub fn beside(&self, suffix: &str, limit: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        let path = self.path.with_file_name(&name);
+        let remedy = "put there what was delivered with the driver's file";
+        let file = open_file(&self.folder, &path, &name, &self.owners, remedy)?;
+        file.map(|file| read_all(file, limit, remedy)).transpose()
+    }
 }
 
 /// The path that an entry means.
@@ -36,28 +55,53 @@ fn refuse<T>(found: impl Into<String>, expected: impl Into<String>, remedy: impl
     Err(Failure::new(Stage::File, found, expected, remedy))
 }
 
-/// Stages resolve and file: finds, checks and reads.
+/// Stages resolve and file: finds, checks and reads a library.
 pub(super) fn open(path: &Path, trust_own_files: bool) -> Result<Checked, Failure> {
+    let owners = Owners::new(trust_own_files);
+    let (folder, place) = walk(parent(path), &owners)?;
+    at(folder, &place, path, owners)
+}
+
+/// As [`open`], for a program, which is often named by a link (`/usr/bin/python3`): what that leads to is checked and read.
+pub(super) fn open_program(path: &Path, trust_own_files: bool) -> Result<Checked, Failure> {
+    let owners = Owners::new(trust_own_files);
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let (folder, place) = walk(parent(&path), &owners)?;
+        match rustix::fs::readlinkat(&folder, path.file_name().unwrap_or_default(), Vec::new()) {
+            Ok(target) => path = place.join(OsString::from_vec(target.into_bytes())),
+            Err(_) => return at(folder, &place, &path, owners),
+        }
+    }
+    Err(missing(&path, Errno::LOOP.into()))
+}
+
+/// The file of a folder that was walked to.
+fn at(folder: OwnedFd, place: &Path, path: &Path, owners: Owners) -> Result<Checked, Failure> {
     let Some(name) = path.file_name() else {
         return Err(Failure::new(
             Stage::Resolve,
             "a path without a file name",
-            "a .so file",
-            "name a file in `library`",
+            "a driver's file",
+            "name a file in `library` or `command`",
         ));
     };
-    let folder = parent(path).canonicalize().map_err(|error| {
-        Failure::new(
+    let path = place.join(name);
+    let Some(file) = open_file(&folder, &path, name, &owners, "name the driver's file itself")? else {
+        return Err(Failure::new(
             Stage::Resolve,
-            format!("no folder {} ({error})", parent(path).display()),
-            "the folder of the driver's file",
-            "correct `library` or drivers.directory",
-        )
-    })?;
-    let owners = Owners::new(trust_own_files);
-    let directory = walk(&folder, &owners)?;
-    let file = open_file(&directory, &folder, name, &owners)?;
-    Ok(Checked { path: folder.join(name), bytes: read_all(file)? })
+            "no such file",
+            "a driver's .so file",
+            format!("correct `library`{}", neighbours(place)),
+        ));
+    };
+    let bytes = read_all(file, LARGEST_FILE, "strip the driver's file")?;
+    Ok(Checked { path, bytes, folder, owners })
+}
+
+/// Whether nobody but root and us can replace what lies in a folder of ours, at any level of its path.
+pub(super) fn only_we_replace(folder: &Path) -> Result<(), Failure> {
+    walk(folder, &Owners::new(true)).map(drop)
 }
 
 /// Whose files are trusted.
@@ -84,41 +128,100 @@ impl Owners {
     }
 }
 
-fn walk(folder: &Path, owners: &Owners) -> Result<OwnedFd, Failure> {
-    let unreadable = |path: &Path, error: rustix::io::Errno| {
-        Failure::new(
-            Stage::File,
-            format!("the folder {} that cannot be opened ({error})", path.display()),
-            "a folder",
-            "correct `library` or the folder's mode",
-        )
+fn missing(folder: &Path, error: io::Error) -> Failure {
+    Failure::new(
+        Stage::Resolve,
+        format!("no folder {} ({error})", folder.display()),
+        "the folder of the driver's file",
+        "correct `library` or drivers.directory",
+    )
+}
+
+/// Opens a folder from the root on, each part below the one before; answers it with the path that leads there without links.
+/// A link is followed where only those could have made it whose files are trusted.
+fn walk(folder: &Path, owners: &Owners) -> Result<(OwnedFd, PathBuf), Failure> {
+    let missing = |error| missing(folder, error);
+    let absolute = std::path::absolute(folder).map_err(missing)?;
+    let parts = |path: &Path| -> Vec<OsString> {
+        let steps = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        steps.map(|part| part.as_os_str().to_owned()).collect()
     };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut path = PathBuf::from("/");
-    let mut directory = rustix::fs::open("/", flags, Mode::empty()).map_err(|error| unreadable(&path, error))?;
-    let mut sticky = check_folder(&directory, &path, owners, None)?;
-    for component in folder.components() {
-        let Component::Normal(name) = component else { continue };
-        path.push(name);
-        directory =
-            rustix::fs::openat(&directory, name, flags, Mode::empty()).map_err(|error| unreadable(&path, error))?;
-        sticky = check_folder(&directory, &path, owners, sticky.as_deref())?;
+    let mut left = parts(&absolute);
+    left.reverse();
+    let mut links = 0;
+    let mut at = At::root(owners)?;
+    while let Some(name) = left.pop() {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = match rustix::fs::openat(&at.folder, name.as_os_str(), flags, Mode::empty()) {
+            Ok(found) => found,
+            Err(Errno::ACCESS) => return refuse_closed_folder(&at.path),
+            Err(error) => return Err(missing(error.into())),
+        };
+        let stat = stat(&found)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => at.enter(found, &name, &stat, owners)?,
+            FileType::Symlink => {
+                if let Some(sticky) = at.sticky.as_deref().filter(|_| !owners.include(stat.st_uid)) {
+                    return refuse_writable_folder(sticky, true);
+                }
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(missing(Errno::LOOP.into()));
+                }
+                let target = rustix::fs::readlinkat(&found, "", Vec::new()).map_err(|error| missing(error.into()))?;
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                if target.is_absolute() {
+                    at = At::root(owners)?;
+                }
+                left.extend(parts(&target).into_iter().rev());
+            }
+            _ => return Err(missing(Errno::NOTDIR.into())),
+        }
     }
-    match sticky {
+    match at.sticky {
         // The file itself lies in it; whoever owns the file has been checked, but anyone can put another beside it.
         Some(path) => refuse_writable_folder(&path, true),
-        None => Ok(directory),
+        None => Ok((at.folder, at.path)),
+    }
+}
+
+/// Where a walk is.
+struct At {
+    folder: OwnedFd,
+    path: PathBuf,
+    /// The path again when all may write here and only the owner may rename: what lies below must be ours.
+    sticky: Option<PathBuf>,
+}
+
+impl At {
+    fn root(owners: &Owners) -> Result<Self, Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open("/", flags, Mode::empty())
+            .or_else(|error| refuse(format!("no / ({error})"), "a file system", "check the daemon's root folder"))?;
+        let path = PathBuf::from("/");
+        let sticky = check_folder(&stat(&folder)?, &path, owners, None)?;
+        Ok(Self { folder, path, sticky })
+    }
+
+    fn enter(&mut self, folder: OwnedFd, name: &OsStr, stat: &Stat, owners: &Owners) -> Result<(), Failure> {
+        if name == ".." {
+            self.path.pop();
+        } else {
+            self.path.push(name);
+        }
+        self.sticky = check_folder(stat, &self.path, owners, self.sticky.as_deref())?;
+        self.folder = folder;
+        Ok(())
     }
 }
 
 /// Checks one folder; answers its path when it is writable by all but sticky, so that what lies below must be ours.
 fn check_folder(
-    directory: &OwnedFd,
+    stat: &Stat,
     path: &Path,
     owners: &Owners,
     below_sticky: Option<&Path>,
 ) -> Result<Option<PathBuf>, Failure> {
-    let stat = stat(directory)?;
     if !owners.include(stat.st_uid) {
         if let Some(sticky) = below_sticky {
             return refuse_writable_folder(sticky, true);
@@ -141,6 +244,14 @@ fn check_folder(
     refuse_writable_folder(path, is_sticky)
 }
 
+fn refuse_closed_folder<T>(path: &Path) -> Result<T, Failure> {
+    refuse(
+        format!("the parent folder {}, which the daemon's user may not enter", path.display()),
+        "folders that it may enter",
+        format!("chmod a+x {}, or move the driver elsewhere", path.display()),
+    )
+}
+
 fn refuse_writable_folder<T>(path: &Path, is_sticky: bool) -> Result<T, Failure> {
     // A sticky folder is everybody's on purpose, as /tmp is.
     let or_close = if is_sticky { String::new() } else { format!(", or chmod go-w {}", path.display()) };
@@ -157,20 +268,28 @@ fn stat(file: &OwnedFd) -> Result<Stat, Failure> {
     })
 }
 
-fn open_file(directory: &OwnedFd, folder: &Path, name: &OsStr, owners: &Owners) -> Result<OwnedFd, Failure> {
-    let path = folder.join(name);
+/// Opens and checks a file of a folder; none when there is none of that name. `remedy` is for what is no file at all.
+fn open_file(
+    directory: &OwnedFd,
+    path: &Path,
+    name: &OsStr,
+    owners: &Owners,
+    remedy: &str,
+) -> Result<Option<OwnedFd>, Failure> {
     // Without NONBLOCK the open of a FIFO waits for a writer; NOCTTY keeps a terminal from becoming ours.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::openat(directory, name, flags, Mode::empty()).or_else(|error| match error {
-        rustix::io::Errno::NOENT => Err(Failure::new(
-            Stage::Resolve,
-            "no such file",
-            "a driver's .so file",
-            format!("correct `library`{}", neighbours(folder)),
-        )),
-        rustix::io::Errno::LOOP => refuse("a symbolic link", "a regular file", "name the file that the link points to"),
-        error => refuse(format!("a file that cannot be opened ({error})"), "a readable file", "correct its mode"),
-    })?;
+    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return refuse("a symbolic link", "a regular file", remedy),
+        Err(error) => {
+            return refuse(
+                format!("a file that cannot be opened ({error})"),
+                "a readable file",
+                "correct the mode of the file and of its folder",
+            );
+        }
+    };
     let stat = stat(&file)?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => None,
@@ -181,10 +300,10 @@ fn open_file(directory: &OwnedFd, folder: &Path, name: &OsStr, owners: &Owners) 
         _ => Some("something that is no file"),
     };
     if let Some(kind) = kind {
-        return refuse(kind, "a regular file", "name the driver's .so file");
+        return refuse(kind, "a regular file", remedy);
     }
     if !owners.include(stat.st_uid) {
-        return refuse(format!("a file owned by uid {}", stat.st_uid), owners.text(), owners.remedy(&path));
+        return refuse(format!("a file owned by uid {}", stat.st_uid), owners.text(), owners.remedy(path));
     }
     if stat.st_mode & 0o022 != 0 {
         return refuse(
@@ -193,7 +312,7 @@ fn open_file(directory: &OwnedFd, folder: &Path, name: &OsStr, owners: &Owners) 
             format!("chmod go-w {}", path.display()),
         );
     }
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// The libraries beside a missing one, for the remedy.
@@ -209,16 +328,16 @@ fn neighbours(folder: &Path) -> String {
     if names.is_empty() { String::new() } else { format!("; the folder holds {}", names.join(", ")) }
 }
 
-fn read_all(file: OwnedFd) -> Result<Vec<u8>, Failure> {
+fn read_all(file: OwnedFd, limit: u64, remedy: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let mut file = File::from(file);
     let size = file.metadata().map_or(0, |metadata| metadata.len());
-    bytes.reserve_exact(usize::try_from(size.min(LARGEST_FILE)).unwrap_or(0) + 1);
-    file.by_ref().take(LARGEST_FILE + 1).read_to_end(&mut bytes).or_else(|error: io::Error| {
+    bytes.reserve_exact(usize::try_from(size.min(limit)).unwrap_or(0) + 1);
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes).or_else(|error: io::Error| {
         refuse(format!("a file that cannot be read ({error})"), "a readable file", "check the file system")
     })?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return refuse(format!("more than {} MiB", LARGEST_FILE >> 20), "a smaller file", "strip the driver's file");
+    if bytes.len() as u64 > limit {
+        return refuse(format!("more than {limit} bytes"), "a smaller file", remedy);
     }
     Ok(bytes)
 }

@@ -158,8 +158,8 @@ impl DriverHandle {
         let deadline = started + options.deadline.unwrap_or(self.driver.call_timeout);
         let key = match generation.manifest.serial_by {
             SerialBy::Device => options.serial_key.as_deref(),
-            SerialBy::Instance => Some(""),
             SerialBy::None => None,
+            _ => Some(""),
         };
         let pass = generation.gate.enter(key, deadline).await?;
         let turn = pass.turn.clone();

@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use capstan_plugin_api::{DriverError, ErrorCode, Secret, abi};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use capstan_plugin_api::{
+    DriverError, ErrorCode, Secret, abi,
+    host::service::{Metric, Notify, Progress, SecretGet},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
@@ -55,15 +58,6 @@ pub(super) struct CallState {
     cancelled: AtomicBool,
     progress: Mutex<Option<Progress>>,
     table: Arc<CallTable>,
-}
-
-/// How far a call has come.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Progress {
-    pub done: u64,
-    pub total: u64,
-    #[serde(default)]
-    pub what: String,
 }
 
 #[derive(Default)]
@@ -197,24 +191,6 @@ impl Allowance {
     }
 }
 
-#[derive(Deserialize)]
-struct NamedSecret {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Figure {
-    name: String,
-    value: f64,
-}
-
-#[derive(Deserialize)]
-struct Notice {
-    what: String,
-    #[serde(default)]
-    detail: Value,
-}
-
 fn read<T: DeserializeOwned>(service: &str, body: &[u8]) -> Result<T, DriverError> {
     serde_json::from_slice(body)
         .map_err(|error| DriverError::invalid_argument(format!("the parameters of {service} cannot be read: {error}")))
@@ -225,8 +201,8 @@ fn write<T: Serialize>(value: Result<T, DriverError>) -> Result<Vec<u8>, DriverE
 }
 
 impl HostServices {
-    fn metric(&self, figure: Figure) -> Result<(), DriverError> {
-        let Figure { name, value } = figure;
+    fn metric(&self, figure: Metric) -> Result<(), DriverError> {
+        let Metric { name, value } = figure;
         let well_formed = (1..=64).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
@@ -246,7 +222,7 @@ impl HostServices {
         Ok(())
     }
 
-    fn notify(&self, notice: Notice) -> Result<(), DriverError> {
+    fn notify(&self, notice: Notify) -> Result<(), DriverError> {
         if notice.what.is_empty() || notice.what.len() > 64 {
             return Err(DriverError::invalid_argument("`what` has 1 to 64 bytes"));
         }
@@ -293,7 +269,7 @@ impl HostSide for HostServices {
             "state.put" => write(self.state.put(&read(service, body)?)),
             "state.delete" => write(self.state.delete(&read(service, body)?)),
             "state.list" => write(self.state.list(&read(service, body)?)),
-            "secret.get" => write(self.secret(&read::<NamedSecret>(service, body)?.name)),
+            "secret.get" => write(self.secret(&read::<SecretGet>(service, body)?.name)),
             "metric" => write(self.metric(read(service, body)?)),
             "progress" => write(self.progress(call_id, read(service, body)?)),
             "notify" => write(self.notify(read(service, body)?)),

@@ -6,8 +6,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use capstan_plugin_api::{DriverError, ErrorCode};
-use serde::{Deserialize, Serialize};
+use capstan_plugin_api::{
+    DriverError, ErrorCode, Versioned,
+    host::service::{StateKey, StateList, StatePut},
+};
 use serde_json::value::RawValue;
 
 use super::{error::one_line, store};
@@ -22,29 +24,9 @@ pub(super) struct InstanceState {
     turn: Mutex<()>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct Get {
-    key: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct List {
-    prefix: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Put {
-    key: String,
-    value: Box<RawValue>,
-    #[serde(default)]
-    expected: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Kept {
-    value: Box<RawValue>,
-    version: u64,
-}
+type Put = StatePut<Box<RawValue>>;
+/// What a file holds, and what the driver is answered.
+type Kept = Versioned<Box<RawValue>>;
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> DriverError {
     DriverError::internal("the host cannot keep the driver's state").for_operator(one_line(&format!("{what}: {error}")))
@@ -59,7 +41,7 @@ impl InstanceState {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn get(&self, request: &Get) -> Result<Option<Kept>, DriverError> {
+    pub fn get(&self, request: &StateKey) -> Result<Option<Kept>, DriverError> {
         let path = self.path(&request.key)?;
         let _turn = self.turn();
         self.read(&path)
@@ -95,13 +77,13 @@ impl InstanceState {
         Ok(kept.version)
     }
 
-    pub fn delete(&self, request: &Get) -> Result<(), DriverError> {
+    pub fn delete(&self, request: &StateKey) -> Result<(), DriverError> {
         let path = self.path(&request.key)?;
         let _turn = self.turn();
         store::remove(&path).map_err(|error| failed(&request.key, &error))
     }
 
-    pub fn list(&self, request: &List) -> Result<Vec<String>, DriverError> {
+    pub fn list(&self, request: &StateList) -> Result<Vec<String>, DriverError> {
         let _turn = self.turn();
         let mut keys = self.names()?;
         keys.retain(|key| key.starts_with(&request.prefix));
@@ -165,14 +147,14 @@ mod tests {
         assert_eq!(state.put(&put("a/b", "3", Some(1))).unwrap_err().code, ErrorCode::CONFLICT);
         assert_eq!(state.put(&put("a/b", "3", Some(2))).unwrap(), 3);
         let again = InstanceState::new(folder.path().join("cloud.a/default"));
-        let kept = again.get(&Get { key: "a/b".into() }).unwrap().unwrap();
+        let kept = again.get(&StateKey { key: "a/b".into() }).unwrap().unwrap();
         assert_eq!((kept.value.get(), kept.version), ("3", 3));
         state.put(&put("a.b", "{}", None)).unwrap();
-        assert_eq!(state.list(&List { prefix: "a".into() }).unwrap(), ["a.b", "a/b"]);
-        assert_eq!(state.list(&List { prefix: "a/".into() }).unwrap(), ["a/b"]);
-        state.delete(&Get { key: "a/b".into() }).unwrap();
-        state.delete(&Get { key: "a/b".into() }).unwrap();
-        assert!(state.get(&Get { key: "a/b".into() }).unwrap().is_none());
+        assert_eq!(state.list(&StateList { prefix: "a".into() }).unwrap(), ["a.b", "a/b"]);
+        assert_eq!(state.list(&StateList { prefix: "a/".into() }).unwrap(), ["a/b"]);
+        state.delete(&StateKey { key: "a/b".into() }).unwrap();
+        state.delete(&StateKey { key: "a/b".into() }).unwrap();
+        assert!(state.get(&StateKey { key: "a/b".into() }).unwrap().is_none());
     }
 
     #[test]
@@ -180,9 +162,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = InstanceState::new(folder.path().join("x"));
         for key in ["../up", "..", "/etc/passwd", ".", "a/../../b"] {
-            let stored = state.put(&put(key, "1", None)).map(|_| state.list(&List { prefix: String::new() }).unwrap());
+            let stored =
+                state.put(&put(key, "1", None)).map(|_| state.list(&StateList { prefix: String::new() }).unwrap());
             assert_eq!(stored.unwrap(), [key]);
-            state.delete(&Get { key: key.into() }).unwrap();
+            state.delete(&StateKey { key: key.into() }).unwrap();
         }
         for key in ["", "A", "a b", "ä", "a\0", "%", &"a".repeat(201)] {
             assert_eq!(state.put(&put(key, "1", None)).unwrap_err().code, ErrorCode::INVALID_ARGUMENT, "{key:?}");

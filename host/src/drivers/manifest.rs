@@ -43,6 +43,15 @@ pub fn inspect(path: &Path, trust_own_files: bool) -> Result<DriverFile, LoadErr
     look().map_err(|failure: Failure| failure.of("", path))
 }
 
+/// A path names a library by its ending (`.so`, `.so.1`); anything else is a program.
+#[must_use]
+pub fn is_library(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.ends_with(".so") || name.contains(".so.")
+    })
+}
+
 fn describe(checked: &Checked, facts: ElfFacts, manifest: Manifest) -> DriverFile {
     DriverFile {
         path: checked.path.clone(),

@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::AtomicBool,
         mpsc::{RecvTimeoutError, SendError, sync_channel},
     },
@@ -15,7 +15,7 @@ use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
 use tokio::runtime::Handle;
 
 use super::{
-    Channel, DriverEntry, DriverProgram, Isolation, LoadError, Settings,
+    Channel, DriverEntry, DriverProgram, Isolation, Kind, LoadError, Settings,
     boundary::{HostSide, Instance},
     child::Program,
     compatibility::{self, Wanted},
@@ -28,7 +28,8 @@ use super::{
     host_services::{CallTable, HostServices, Kept},
     in_process::{InProcess, Limits, read_health},
     instance_state::InstanceState,
-    isolated::{self, Expected, Isolated, Launch, Patience},
+    integrity,
+    isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
     probe,
@@ -63,6 +64,53 @@ pub(super) fn load(
     loading.stages(&path, number).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
+/// Starts a command for its manifest only, as far as its hello. Needs tokio's runtime.
+///
+/// # Errors
+/// The stage at which it was refused.
+pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifest, LoadError> {
+    let mut entry = DriverEntry::new(Kind::Cloud, "hello", "");
+    entry.program = program;
+    let path = file::resolve(&settings.driver_directory, entry.file());
+    let runtime = Handle::current();
+    let look = move || {
+        let figures = Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone()));
+        let calls = Arc::new(CallTable::default());
+        let services = Arc::new(services(&settings, &entry, &calls));
+        let loading =
+            Loading { settings: &settings, entry: &entry, figures: &figures, runtime: &runtime, calls, services };
+        let seen = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&seen);
+        // What was wanted is known by then, so it goes no further.
+        let judge = move |manifest: &Manifest| {
+            manifest::check(manifest)?;
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
+            Err(Failure::new(Stage::Manifest, "a manifest", "no more than that", "go on"))
+        };
+        let DriverProgram::Command(command) = &entry.program else {
+            return Err(Failure::new(Stage::Resolve, "a library", "a command", "look at its file").of("", &path));
+        };
+        let failure = loading.command(&path, command, Arc::new(judge)).err();
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (seen, failure) {
+            (Some(manifest), _) => Ok(manifest),
+            (None, Some(failure)) => Err(failure.of("", &path)),
+            (None, None) => {
+                Err(Failure::new(Stage::Manifest, "no manifest", "one", "ask the driver's vendor").of("", &path))
+            }
+        }
+    };
+    match tokio::task::spawn_blocking(look).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            Err(Failure::new(Stage::Manifest, error.to_string(), "a manifest", "report this as a bug").of("", ""))
+        }
+    }
+}
+
+/// What a driver says of itself, the hash of its file, and what runs its calls.
+type Loaded = (Arc<Manifest>, String, Box<dyn Executor>);
+
 /// What the stages share.
 struct Loading<'a> {
     settings: &'a Settings,
@@ -85,20 +133,19 @@ impl Loading<'_> {
         }
         let (manifest, sha256, executor) = match &self.entry.program {
             DriverProgram::Library(_) => self.library(path)?,
-            DriverProgram::Command(command) => self.command(path, command)?,
+            DriverProgram::Command(command) => self.command(path, command, self.judge())?,
         };
         let gate = Gate::new(self.entry.max_concurrency, self.entry.max_queue);
         let Self { calls, services, .. } = self;
         Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
     }
 
-    fn library(&self, path: &Path) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let checked = file::open(path, settings.trust_own_files)?;
         let (facts, manifest) = manifest::read(&checked.bytes)?;
         compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-        let sha256 = manifest::sha256(&checked.bytes);
-        checksum(entry.sha256.as_deref(), &sha256)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
         let store = Store::open(&settings.state_dir)?;
         let copy = store.keep(&sha256, &checked.bytes)?;
         drop(checked);
@@ -132,29 +179,28 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(&self, path: &Path, command: &[String]) -> Result<(Arc<Manifest>, String, Box<dyn Executor>), Failure> {
+    fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
-        // A program is often named by a link (`/usr/bin/python3`); what it leads to is what is checked and run.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let checked = file::open(&path, settings.trust_own_files).map_err(|failure| match failure.stage {
-            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
-            _ => failure,
-        })?;
-        let sha256 = manifest::sha256(&checked.bytes);
-        checksum(entry.sha256.as_deref(), &sha256)?;
+        let checked = file::open_program(path, settings.trust_own_files)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
         let program = Program::Command {
             path: checked.path,
             sha256: sha256.clone(),
             arguments: command.iter().skip(1).cloned().collect(),
             on_descriptor: entry.channel == Channel::Descriptor,
         };
-        let (kind, config) = (entry.kind, entry.config.clone());
-        let judge = move |manifest: &Manifest| {
+        let (isolated, manifest) = self.isolated(program, Expected::Judged(judge))?;
+        Ok((manifest, sha256, Box::new(isolated)))
+    }
+
+    /// Whether what a command says of itself is what the entry asks for.
+    fn judge(&self) -> Judge {
+        let (kind, config) = (self.entry.kind, self.entry.config.clone());
+        Arc::new(move |manifest: &Manifest| {
+            manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
             configuration::check(manifest, &config)
-        };
-        let (isolated, manifest) = self.isolated(program, Expected::Judged(Arc::new(judge)))?;
-        Ok((manifest, sha256, Box::new(isolated)))
+        })
     }
 
     fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
@@ -165,6 +211,8 @@ impl Loading<'_> {
                 executable: settings.probe_executable.clone(),
                 program,
                 max_concurrency: entry.max_concurrency.max(1),
+                confinement: entry.confinement.clone(),
+                is_told: Arc::default(),
             },
             services: Arc::clone(&self.services),
             config: entry.config.clone(),
@@ -194,18 +242,6 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) ->
         on_log: settings.on_log.clone(),
         kept: Kept::default(),
         ending: AtomicBool::new(false),
-    }
-}
-
-fn checksum(pin: Option<&str>, found: &str) -> Result<(), Failure> {
-    match pin {
-        Some(pin) if !pin.eq_ignore_ascii_case(found) => Err(Failure::new(
-            Stage::Checksum,
-            format!("sha256 {found}"),
-            format!("{pin}, the pin"),
-            "install the pinned file, or change `sha256` if you know this one to be right",
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capstan_plugin_api::{DriverError, Program, ProgramSpec};
+use capstan_plugin_api::{
+    DriverError, Program, ProgramSpec,
+    host::service::{ProgramFind, ProgramStop},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::{FlockOperation, OFlags},
@@ -36,18 +39,6 @@ pub(super) struct Programs {
     /// `kind.name`.
     owner: String,
     systemd_run: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Find {
-    name: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Stop {
-    name: String,
-    #[serde(default)]
-    grace_ms: u64,
 }
 
 /// What is known of a program on disk. It holds the environment, so nobody else may read it.
@@ -127,13 +118,13 @@ impl Programs {
         Ok(started)
     }
 
-    pub fn find(&self, request: &Find) -> Result<Option<Program>, DriverError> {
+    pub fn find(&self, request: &ProgramFind) -> Result<Option<Program>, DriverError> {
         check_name(&request.name)?;
         let _lock = self.lock(&request.name)?;
         Ok(self.running(&request.name)?.map(|record| program(&record, true)))
     }
 
-    pub fn stop(&self, request: &Stop) -> Result<(), DriverError> {
+    pub fn stop(&self, request: &ProgramStop) -> Result<(), DriverError> {
         check_name(&request.name)?;
         let _lock = self.lock(&request.name)?;
         if let Some(record) = self.running(&request.name)? {

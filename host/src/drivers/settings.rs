@@ -10,8 +10,8 @@ use std::{
 
 use capstan_plugin_api::Secret;
 
-use super::{Channel, DriverProgram, Isolation, Kind, host_services::Notification};
-use crate::telemetry::Figures;
+use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services::Notification};
+use crate::{config::Trust, telemetry::Figures};
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
 #[derive(Clone)]
@@ -34,8 +34,12 @@ pub struct DriverEntry {
     pub call_timeout: Option<Duration>,
     /// The daemon does not start without it.
     pub required: bool,
+    /// What its process may use, reach and be; has no effect in-process.
+    pub confinement: Confinement,
     /// Pin: 64 hexadecimal digits.
     pub sha256: Option<String>,
+    /// What else its file must have to be trusted.
+    pub trust: Trust,
     /// The driver's own section, secrets already in their places.
     pub config: serde_json::Value,
     /// What `secret.get` gives, by name.
@@ -55,7 +59,9 @@ impl DriverEntry {
             max_queue: 64,
             call_timeout: None,
             required: false,
+            confinement: Confinement::default(),
             sha256: None,
+            trust: Trust::default(),
             config: serde_json::Value::Object(serde_json::Map::new()),
             secrets: BTreeMap::new(),
         }
@@ -165,11 +171,15 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A scope can be made when systemd is the init and we are root: `/run/systemd/system` is what `sd_booted(3)` looks at.
-fn systemd_run() -> Option<PathBuf> {
-    let booted = Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root();
+/// What `sd_booted(3)` looks at.
+pub(super) fn systemd_is_init() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// A scope can be made when systemd is the init and we are root.
+pub(super) fn systemd_run() -> Option<PathBuf> {
     let program = Path::new("/usr/bin/systemd-run");
-    (booted && program.exists()).then(|| program.to_owned())
+    (systemd_is_init() && rustix::process::geteuid().is_root() && program.exists()).then(|| program.to_owned())
 }
 
 /// Where drivers lie by default: `../lib/capstan/drivers` as seen from the binary's folder, else that folder.

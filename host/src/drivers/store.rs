@@ -9,7 +9,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::error::{Failure, Stage};
+use rustix::fs::OFlags;
+
+use super::{
+    error::{Failure, Stage},
+    file,
+};
 
 /// The folder `state_dir/drivers`.
 pub(super) struct Store {
@@ -29,6 +34,12 @@ impl Store {
     pub fn open(state_dir: &Path) -> Result<Self, Failure> {
         let folder = state_dir.join("drivers");
         private_folder(&folder).map_err(|error| refuse(&folder, error))?;
+        // What is loaded is loaded by name from here, so the name must stay what it is.
+        file::only_we_replace(&folder).map_err(|failure| Failure {
+            stage: Stage::Store,
+            remedy: "correct that folder, or set daemon.state_dir to one elsewhere".to_owned(),
+            ..failure
+        })?;
         Ok(Self { folder })
     }
 
@@ -38,7 +49,7 @@ impl Store {
         if is_copy(&path, bytes) {
             return Ok(path);
         }
-        replace(&path, bytes, 0o500).map_err(|error| refuse(&path, error))?;
+        replace(&path, bytes, 0o555).map_err(|error| refuse(&path, error))?;
         Ok(path)
     }
 
@@ -49,12 +60,14 @@ impl Store {
 }
 
 fn is_copy(path: &Path, bytes: &[u8]) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let Ok(copy) = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path) else { return false };
+    let Ok(metadata) = copy.metadata() else { return false };
     metadata.is_file()
         && metadata.uid() == rustix::process::geteuid().as_raw()
-        && metadata.mode() & 0o7777 == 0o500
+        && metadata.mode() & 0o7777 == 0o555
         && metadata.len() == bytes.len() as u64
-        && File::open(path).and_then(|copy| holds(copy, bytes)).unwrap_or(false)
+        && holds(copy, bytes).unwrap_or(false)
 }
 
 // In pieces: room for a second whole file costs more than the comparison (2 ms of 11 for a library of 4.6 MB).
@@ -134,15 +147,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copy.so");
         let bytes = vec![7; (64 << 10) * 2 + 10];
-        replace(&path, &bytes, 0o500).unwrap();
+        replace(&path, &bytes, 0o555).unwrap();
         assert!(is_copy(&path, &bytes));
         for place in [0, 64 << 10, bytes.len() - 1] {
             let mut other = bytes.clone();
             other[place] ^= 1;
-            replace(&path, &other, 0o500).unwrap();
+            replace(&path, &other, 0o555).unwrap();
             assert!(!is_copy(&path, &bytes), "byte {place} differs");
         }
-        replace(&path, &bytes[..bytes.len() - 1], 0o500).unwrap();
+        replace(&path, &bytes[..bytes.len() - 1], 0o555).unwrap();
         assert!(!is_copy(&path, &bytes));
     }
 }

@@ -83,6 +83,13 @@ static reply invoke(void *me, uint64_t id, bytes method, bytes body) {
     else if (is(method, "unknown_status")) out = text(7, "{}");
     else if (is(method, "null_body")) out = (reply){0, 0, {NULL, 10, NULL}};
     else if (is(method, "bad_error")) out = text(1, "oops");
+    else if (is(method, "fail")) out = answer(1, params, len);
+    else if (is(method, "levels")) {
+        bytes line = {(uint8_t *)"a line of a later level", 23}, none = {NULL, 0};
+        const uint32_t levels[] = {0, 6, 4000000000u};
+        for (int i = 0; i < 3; i++) self->host->log(self->host->context, id, levels[i], none, line, none);
+        out = text(0, "null");
+    }
     else if (is(method, "panic")) out = text(255, "{\"code\":\"internal\",\"message\":\"the driver panicked\",\"operator_message\":\"at x.rs:1\"}");
     else if (is(method, "huge")) {
         size_t size = 100u << 20; uint8_t *data = malloc(size); memset(data, '0', size);
@@ -152,6 +159,11 @@ static const driver_table table = {
     invoke,
 #endif
     cancel, health, close_};
+
+#ifdef LATER_EPOCH
+/* A driver that also speaks a boundary of the future; what it answers there is none of this host's business. */
+const void *capstan_driver_epoch_2(void) { abort(); }
+#endif
 
 #ifndef NO_SYMBOL
 const driver_table *capstan_driver_epoch_1(void) {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use capstan::drivers::{DriverEntry, DriverHandle, Kind, Registry, Settings};
+use capstan::drivers::{DriverEntry, DriverHandle, Isolation, Kind, Registry, Settings};
 use serde_json::{Value, json};
 
 const METHODS: [&str; 19] = [
@@ -33,6 +33,9 @@ const METHODS: [&str; 19] = [
     "flood",
     "missing",
 ];
+
+/// Every isolation that there is.
+pub const ISOLATIONS: [Isolation; 2] = [Isolation::InProcess, Isolation::Process];
 
 /// A folder below the target folder: nobody else can write there, while anybody can below `/tmp`.
 pub fn folder() -> tempfile::TempDir {

@@ -1,13 +1,13 @@
 //! Addresses, networks, key pairs and security groups.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
 
 /// Names an object by its id or, where a cloud has no ids for it, by its name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NamedRequest {
     /// Id or name.
     pub id: String,
@@ -26,6 +26,27 @@ pub struct FloatingIp {
     /// Pool (external network) that it comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+}
+
+// A literal ends with `..Default::default()`; the unspecified address stands for none.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl Default for FloatingIp {
+    fn default() -> Self {
+        Self { id: String::new(), address: NO_ADDRESS, node: None, pool: None }
+    }
+}
+
+impl Default for Ip {
+    fn default() -> Self {
+        Self { address: NO_ADDRESS }
+    }
+}
+
+impl Default for AssignIp {
+    fn default() -> Self {
+        Self { address: NO_ADDRESS, node: String::new() }
+    }
 }
 
 /// Parameters of `allocate_ip`.
@@ -81,7 +102,7 @@ pub struct KeyPair {
 }
 
 /// Parameters of `create_key_pair`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NewKeyPair {
     /// Its name.
     pub name: String,
@@ -106,7 +127,7 @@ pub struct SecurityGroup {
 }
 
 /// Traffic that a security group lets in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SecurityRule {
     /// `tcp`, `udp` or `icmp`.
     pub protocol: String,

@@ -33,6 +33,12 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
 impl<T> From<Vec<T>> for Page<T> {
     fn from(items: Vec<T>) -> Self {
         Self { items, next: None }
@@ -131,14 +137,14 @@ pub struct CreateNode {
 }
 
 /// Names one node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeRequest {
     /// The cloud's id.
     pub id: String,
 }
 
 /// Parameters of `reboot_node`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reboot {
     /// The cloud's id.
     pub id: String,
@@ -148,7 +154,7 @@ pub struct Reboot {
 }
 
 /// Parameters of `set_tags`: tags to set, and names to remove.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tags {
     /// Id of the object.
     pub id: String,
@@ -213,7 +219,7 @@ pub struct Console {
 }
 
 /// One limit of the account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quota {
     /// `nodes`, `vcpus`, `ram_mib`, `floating_ips`, ... An open string.
     pub name: String,

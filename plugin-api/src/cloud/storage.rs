@@ -37,14 +37,14 @@ pub struct CreateVolume {
 }
 
 /// Names one volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VolumeRequest {
     /// The cloud's id.
     pub id: String,
 }
 
 /// Parameters of `attach_volume`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AttachVolume {
     /// Id of the volume.
     pub id: String,
@@ -72,7 +72,7 @@ pub struct Snapshot {
 }
 
 /// Parameters of `create_snapshot`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CreateSnapshot {
     /// Id of the volume.
     pub volume: String,

@@ -1,20 +1,21 @@
 //! Host services: everything that a driver gets from outside itself.
 
 mod program;
+pub mod service;
 mod state;
 
 use std::sync::Arc;
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
-
 pub use program::{Program, ProgramSpec};
+use serde::{Serialize, de::DeserializeOwned};
 pub use state::Versioned;
 
 use crate::{DriverError, Secret, abi, boundary::HostLink};
+use service::{Metric, Notify, Progress, SecretGet};
 
 /// How urgent a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum LogLevel {
     /// Something failed.
     Error,
@@ -96,24 +97,22 @@ impl Host {
 
     /// A secret that the configuration names by reference and that may change while the instance is open.
     pub fn secret(&self, name: &str) -> Result<Secret, DriverError> {
-        self.call("secret.get", &json!({ "name": name }))
+        self.call("secret.get", &SecretGet { name: name.into() })
     }
 
     /// Adds `value` to a figure of this driver; the host puts the driver's name before `name`.
     pub fn metric(&self, name: &str, value: f64) {
-        let _figure_is_optional: Result<serde_json::Value, _> =
-            self.call("metric", &json!({ "name": name, "value": value }));
+        let _figure_is_optional: Result<(), _> = self.call("metric", &Metric { name: name.into(), value });
     }
 
     /// Tells how far a long call has come.
     pub fn progress(&self, done: u64, total: u64, what: &str) {
-        let _progress_is_optional: Result<serde_json::Value, _> =
-            self.call("progress", &json!({ "done": done, "total": total, "what": what }));
+        let _progress_is_optional: Result<(), _> = self.call("progress", &Progress { done, total, what: what.into() });
     }
 
     /// Tells the host that something changed by itself: `status` (with the new status) or `resync` (the device came back and
     /// must be applied again).
     pub fn notify(&self, what: &str, detail: &serde_json::Value) -> Result<(), DriverError> {
-        self.call("notify", &json!({ "what": what, "detail": detail }))
+        self.call("notify", &Notify { what: what.into(), detail: detail.clone() })
     }
 }

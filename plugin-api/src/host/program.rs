@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::Host;
+use super::{
+    Host,
+    service::{ProgramFind, ProgramStop},
+};
 use crate::DriverError;
 
 /// What to start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProgramSpec {
     /// Unique in the instance: `[a-z0-9._-]`, at most 64 bytes.
     pub name: String,
@@ -27,7 +29,7 @@ pub struct ProgramSpec {
 }
 
 /// A program that was started.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
     /// Name of its specification.
     pub name: String,
@@ -46,11 +48,11 @@ impl Host {
 
     /// The running program of this name, or none. A process that merely has the same number is not taken for it.
     pub fn program_find(&self, name: &str) -> Result<Option<Program>, DriverError> {
-        self.call("program.find", &json!({ "name": name }))
+        self.call("program.find", &ProgramFind { name: name.into() })
     }
 
     /// Ends a program with SIGTERM, and with SIGKILL after `grace_ms` milliseconds; returns when it is gone. A missing one is no error.
     pub fn program_stop(&self, name: &str, grace_ms: u64) -> Result<(), DriverError> {
-        self.call("program.stop", &json!({ "name": name, "grace_ms": grace_ms }))
+        self.call("program.stop", &ProgramStop { name: name.into(), grace_ms })
     }
 }

@@ -20,8 +20,15 @@ pub struct Server {
     pub backup: bool,
 }
 
+impl Default for Server {
+    fn default() -> Self {
+        Self { protocol: String::new(), id: String::new(), host: String::new(), port: 0, weight: 1, backup: false }
+    }
+}
+
 /// How traffic is spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Each server in turn.
     RoundRobin,
@@ -30,7 +37,7 @@ pub enum Algorithm {
 }
 
 /// Parameters of `add_monitor`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MonitorSettings {
     /// `connect` or `http`.
     pub kind: String,
@@ -45,7 +52,7 @@ pub struct MonitorSettings {
 }
 
 /// Parameters of `set_timeouts`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TimeoutSettings {
     /// Milliseconds.
     pub client_ms: u32,

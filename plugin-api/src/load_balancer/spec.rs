@@ -26,7 +26,7 @@ pub mod algorithm {
 }
 
 /// Parameters of `apply` and `validate`: all load balancers of one device, in their order. What is not named here is removed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ApplyRequest {
     /// Name of the device (node) that carries them.
     pub device: String,
@@ -43,7 +43,7 @@ pub struct ApplyRequest {
 }
 
 /// One load balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadBalancer {
     /// Unique on the device.
     pub id: String,
@@ -66,6 +66,7 @@ pub struct LoadBalancer {
 /// Whether a load balancer or listener serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum AdminState {
     /// Serves.
     #[default]
@@ -75,7 +76,7 @@ pub enum AdminState {
 }
 
 /// A port that takes traffic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Listener {
     /// Unique in the load balancer.
     pub id: String,
@@ -99,7 +100,7 @@ pub struct Listener {
 }
 
 /// Members that share the traffic of a listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// Unique in the load balancer.
     pub id: String,
@@ -143,9 +144,23 @@ fn one() -> u32 {
     1
 }
 
+impl Default for Member {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            address: String::new(),
+            port: 0,
+            weight: one(),
+            backup: false,
+            state: MemberState::default(),
+        }
+    }
+}
+
 /// Whether a member takes traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MemberState {
     /// Yes.
     #[default]
@@ -157,7 +172,7 @@ pub enum MemberState {
 }
 
 /// How members are checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Monitor {
     /// `CONNECT` or `HTTP`, or what the driver knows besides.
     #[serde(rename = "type")]
@@ -176,10 +191,12 @@ pub struct Monitor {
 }
 
 /// How a client is kept with its member.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Persistence {
     /// Not at all.
+    #[default]
     None,
     /// By a cookie that the load balancer sets; HTTP only.
     HttpCookie {
@@ -208,7 +225,7 @@ pub struct Timeouts {
 }
 
 /// Parameters of `suspend`, `enable`, `delete`, `observe`, `status` and `statistics`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Name of the device.
     pub device: String,
@@ -224,7 +241,7 @@ pub struct Target {
 }
 
 /// Parameters of `archive`: where the log of one protocol goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArchiveRequest {
     /// Name of the device.
     pub device: String,

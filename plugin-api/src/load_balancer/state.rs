@@ -35,7 +35,7 @@ pub struct LoadBalancerResult {
 }
 
 /// A refused member.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemberError {
     /// Id of the member.
     pub id: String,
@@ -63,7 +63,7 @@ pub struct Observed {
 }
 
 /// A load balancer that was found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedLoadBalancer {
     /// Its id.
     pub id: String,
@@ -75,8 +75,9 @@ pub struct ObservedLoadBalancer {
 }
 
 /// State of a load balancer on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LoadBalancerState {
     /// Serves.
     Running,
@@ -84,6 +85,10 @@ pub enum LoadBalancerState {
     Suspended,
     /// Should serve, but its program does not run.
     Failed,
+    /// A state that whoever reads it does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Answer of `status`. A device whose load balancers were deleted answers `not_found`.
@@ -94,7 +99,7 @@ pub struct Status {
 }
 
 /// Health of a member.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemberStatus {
     /// Load balancer that it belongs to; empty when the appliance cannot tell.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -120,7 +125,7 @@ pub struct Statistics {
 }
 
 /// Figures of one listener over the period.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ListenerStatistics {
     /// Load balancer that it belongs to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -141,4 +146,16 @@ pub struct Archived {
     pub object: String,
     /// Its size in bytes.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_a_later_driver_can_be_read() {
+        let json = r#"{"id":"http","state":"degraded"}"#;
+        assert_eq!(serde_json::from_str::<ObservedLoadBalancer>(json).unwrap().state, LoadBalancerState::Unknown);
+        assert_eq!(serde_json::to_value(LoadBalancerState::Failed).unwrap(), "failed");
+    }
 }

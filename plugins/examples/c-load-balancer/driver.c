@@ -8,7 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "capstan_driver.h"
-#include "json.h"
+#include "capstan_json.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -69,7 +69,7 @@ impl LoadBalancerDriver for Noop {
     }
 
     fn add_server(&self, call: &CallContext, server: &Server) -> Result<(), DriverError> {
-        let Server { protocol, id, host, port, weight, backup } = server;
+        let Server { protocol, id, host, port, weight, backup, .. } = server;
         let arguments = json!({
             "protocol": protocol, "id": id, "host": host, "port": port, "weight": weight, "backup": backup,
         });
@@ -84,6 +84,7 @@ impl LoadBalancerDriver for Noop {
         let algorithm = match algorithm {
             Algorithm::RoundRobin => "round_robin",
             Algorithm::LeastConnections => "least_connections",
+            _ => return Err(DriverError::not_supported("this algorithm")),
         };
         self.took(call, "set_algorithm", &json!({ "protocol": protocol, "algorithm": algorithm }))
     }

@@ -60,8 +60,9 @@ fn open(config: &[u8]) -> Result<Driven, Answer> {
 fuzz_target!(|data: &[u8]| {
     let mut source = Source(data);
     if source.byte() >= 250 {
-        // `record` names a file that would be written.
-        let names_a_file = serde_json::from_slice::<Value>(source.0).is_ok_and(|config| config.get("record").is_some());
+        // `record` names a file that would be written. A list is read as the fields in their order.
+        let names_a_file = serde_json::from_slice::<Value>(source.0)
+            .is_ok_and(|config| config.get("record").is_some() || config.is_array());
         if !names_a_file && let Err(answer) = open(source.0) {
             is_valid(b"open", &answer);
         }

@@ -1,9 +1,16 @@
 //! `capstan driver`: one file for each command.
 
+mod call;
 mod check;
 mod info;
+mod keygen;
 mod list;
+mod lock;
 mod named;
+mod new;
+mod scratch;
+mod sign;
+mod verify;
 
 use clap::Subcommand;
 
@@ -21,26 +28,38 @@ pub enum Command {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
     },
-    /// Take a driver through the load pipeline up to its first health check, in this process, and report each stage
-    Check {
-        /// A name of known_drivers (NAME or KIND.NAME), or a file
-        driver: String,
-        /// JSON configuration to open a file with
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        driver_config: String,
-        /// Admit files of this user beside root's, as a daemon with drivers.trust_own_files = true does
-        #[arg(long)]
-        trust_own_files: bool,
-    },
+    /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
+    Check(check::Arguments),
+    /// Open an instance of a driver's own and call one method of it
+    Call(call::Arguments),
+    /// Make a project for a new driver, which builds and passes `driver check` as it is
+    New(new::Arguments),
+    /// Make a pair of keys to sign drivers with
+    Keygen(keygen::Arguments),
+    /// Write beside FILE the signature that a host holds it against
+    Sign(sign::Arguments),
+    /// Hold FILE against its signature
+    Verify(verify::Arguments),
+    /// Write down what every driver's file is now, so that no other is loaded
+    Lock(lock::Arguments),
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
         Command::Info { driver } => info::info(place, &driver),
-        Command::Check { driver, driver_config, trust_own_files } => {
-            let trust = check::Trust::of(place, trust_own_files)?;
-            runtime()?.block_on(check::check(place, &driver, &driver_config, &trust))
+        Command::Check(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(check::check(place, &arguments, &trust))
         }
+        Command::New(arguments) => new::new(&arguments),
+        Command::Call(arguments) => {
+            let trust = check::Trust::of(place, arguments.trust_own_files)?;
+            runtime()?.block_on(call::call(place, &arguments, &trust))
+        }
+        Command::Keygen(arguments) => keygen::keygen(place, &arguments),
+        Command::Sign(arguments) => sign::sign(place, &arguments),
+        Command::Verify(arguments) => verify::verify(place, &arguments),
+        Command::Lock(arguments) => lock::lock(place, &arguments),
     }
 }

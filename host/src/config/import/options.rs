@@ -16,7 +16,7 @@ pub(super) enum Fate {
 pub(super) enum Form {
     Boolean,
     Endpoints,
-    Number,
+    Seconds,
     /// libra's name for the operating system's way to run services.
     Service,
     Text,
@@ -56,15 +56,15 @@ pub(super) const WORKER: &[(&str, &str, Fate)] = &[
     // The first generation named job servers and service in [worker] itself.
     ("worker", "server", Fate::Key("gearman.servers", Form::Endpoints)),
     ("worker", "servers", Fate::Key("gearman.servers", Form::Endpoints)),
-    ("worker", "reconnect_sleep", Fate::Key("gearman.reconnect_sleep_seconds", Form::Number)),
+    ("worker", "reconnect_sleep", Fate::Key("gearman.reconnect_sleep_seconds", Form::Seconds)),
     ("worker", "haproxy_service", Fate::Key("known_drivers.load_balancer.haproxy.config.service_name", Form::Service)),
     ("gearman", "servers", Fate::Key("gearman.servers", Form::Endpoints)),
     ("gearman", "keepalive", Fate::Key("gearman.keepalive", Form::Boolean)),
     ("gearman", "keepcnt", Fate::Key("gearman.keepcnt", Form::Whole)),
-    ("gearman", "keepidle", Fate::Key("gearman.keepidle", Form::Number)),
-    ("gearman", "keepintvl", Fate::Key("gearman.keepintvl", Form::Number)),
+    ("gearman", "keepidle", Fate::Key("gearman.keepidle", Form::Seconds)),
+    ("gearman", "keepintvl", Fate::Key("gearman.keepintvl", Form::Seconds)),
     ("gearman", "poll", Fate::None("the job server wakes an idle worker; nothing is polled")),
-    ("gearman", "reconnect_sleep", Fate::Key("gearman.reconnect_sleep_seconds", Form::Number)),
+    ("gearman", "reconnect_sleep", Fate::Key("gearman.reconnect_sleep_seconds", Form::Seconds)),
     ("gearman", "ssl_ca", Fate::Key("gearman.ssl_ca", Form::Text)),
     ("gearman", "ssl_cert", Fate::Key("gearman.ssl_cert", Form::Text)),
     ("gearman", "ssl_key", Fate::Key("gearman.ssl_key", Form::Text)),

@@ -8,7 +8,7 @@ use super::{
     ini::{self, Entry},
     options::{self, Fate, Form},
 };
-use crate::config::{Endpoint, fault::one_line, show};
+use crate::config::{Endpoint, fault::one_line, read::duration, show};
 
 /// What came of an old file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,7 +74,7 @@ impl Import {
                 let is_valid = !servers.is_empty() && servers.iter().all(|server| server.parse::<Endpoint>().is_ok());
                 is_valid.then(|| servers.into())
             }
-            Form::Number => number(value),
+            Form::Seconds => seconds(value),
             Form::Service => {
                 if value != "ubuntu" {
                     self.note(
@@ -115,7 +115,6 @@ impl Import {
         self.values.entry(format!("{HAPROXY}.config.service_name")).or_insert("haproxy.service".into());
         self.values.insert("daemon.roles".to_owned(), vec!["worker"].into());
         self.values.insert(format!("{HAPROXY}.library"), library("haproxy").into());
-        self.values.insert(format!("{HAPROXY}.isolation"), "in-process".into());
         self.other_driver();
         let mut sections: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
         for (key, value) in &self.values {
@@ -157,7 +156,6 @@ impl Import {
             format!("the driver {name} is looked for in {}; correct the entry if it is elsewhere", library(&name)),
         ));
         self.values.insert(format!("known_drivers.load_balancer.{name}.library"), library(&name).into());
-        self.values.insert(format!("known_drivers.load_balancer.{name}.isolation"), "in-process".into());
     }
 }
 
@@ -173,7 +171,7 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-fn number(value: &str) -> Option<Json> {
-    let whole = value.parse::<u32>().ok().filter(|number| *number > 0).map(Json::from);
-    whole.or_else(|| value.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0).map(Json::from))
+fn seconds(value: &str) -> Option<Json> {
+    let seconds = value.parse::<f64>().ok().filter(|seconds| duration(*seconds).is_some())?;
+    Some(value.parse::<u32>().map_or_else(|_| seconds.into(), Json::from))
 }

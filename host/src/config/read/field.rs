@@ -114,12 +114,15 @@ impl Field for Duration {
             Value::Float(seconds) => seconds,
             _ => return Err(Refusal::new(node, "a number of seconds", "write the number without quotes or unit")),
         };
-        let year = 366.0 * 86400.0;
-        if seconds > 0.0 && seconds <= year {
-            return Ok(Self::from_secs_f64(seconds));
-        }
-        Err(Refusal::new(node, "a number of seconds above 0 and within a year", "correct the number"))
+        duration(seconds)
+            .ok_or_else(|| Refusal::new(node, "a number of seconds above 0 and within a year", "correct the number"))
     }
+}
+
+/// A time that a configuration may hold. Less than half a nanosecond would be nothing, which could not be read again.
+pub(in crate::config) fn duration(seconds: f64) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(366 * 86400);
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST)
 }
 
 macro_rules! whole_numbers {
@@ -169,6 +172,12 @@ impl<T: Field> Field for Vec<T> {
 impl<T: Shown> Shown for Option<T> {
     fn shown(&self) -> Json {
         self.as_ref().map_or(Json::Null, Shown::shown)
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn parse(node: &Node) -> Result<Self, Refusal> {
+        T::parse(node).map(Some)
     }
 }
 

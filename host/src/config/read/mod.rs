@@ -1,5 +1,6 @@
 //! From text to typed values: the tree of all sources with the place of each value, and the reader that takes it apart.
 
+mod bounds;
 mod environment;
 mod field;
 mod nearest;
@@ -7,8 +8,9 @@ mod reader;
 mod sources;
 mod tree;
 
+pub(super) use bounds::{Bound, Port, Size};
 pub(super) use environment::apply;
-pub(super) use field::{Field, Refusal, Shown, choices};
+pub(super) use field::{Field, Refusal, Shown, choices, duration};
 pub(super) use nearest::nearest;
 pub use reader::Effective;
 pub(super) use reader::{Session, TableReader};

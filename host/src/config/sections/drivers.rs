@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::config::read::{TableReader, choices};
+use super::{Limits, confinement, known_drivers::warn_if_open};
+use crate::config::{
+    read::{TableReader, choices},
+    trust::{PublicKey, SignatureKey},
+};
 
 choices! {
     /// Where a driver's code runs.
@@ -14,6 +18,18 @@ choices! {
     }
 }
 
+choices! {
+    /// What the file of every driver has to have.
+    DriverPolicy {
+        /// Nothing but what its own entry and the lock file demand.
+        Any = "any",
+        /// A `sha256` of its own, or a line in the lock file.
+        Pinned = "pinned",
+        /// A good signature of a trusted key.
+        Signed = "signed",
+    }
+}
+
 /// `[drivers]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Drivers {
@@ -22,6 +38,10 @@ pub struct Drivers {
     pub directory: Option<PathBuf>,
     /// Whether the daemon's own user may own a driver's file, beside root.
     pub trust_own_files: bool,
+    /// What the file of every driver has to have.
+    pub policy: DriverPolicy,
+    /// The default of `known_drivers.*.*.signature_key`; any of them will do.
+    pub signature_keys: Vec<PublicKey>,
     /// The default of `known_drivers.*.*.isolation`.
     pub isolation: Isolation,
     /// The default of `known_drivers.*.*.max_concurrency`.
@@ -32,18 +52,29 @@ pub struct Drivers {
     pub call_timeout: Duration,
     /// How often a driver is asked for its health; zero never.
     pub health_interval: Duration,
+    /// The default of `known_drivers.*.*.user`.
+    pub user: Option<String>,
+    /// The defaults of `known_drivers.*.*.limits`.
+    pub limits: Limits,
 }
 
 impl Drivers {
     pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
+        let keys: Vec<SignatureKey> = table.get("signature_keys", Vec::new());
+        let name = table.key("signature_keys");
+        warn_if_open(&keys, &name, table);
         Self {
             directory: table.optional("directory"),
             trust_own_files: table.get("trust_own_files", false),
+            policy: table.get("policy", DriverPolicy::Any),
+            signature_keys: keys.iter().map(|key| key.key).collect(),
             isolation: table.get("isolation", Isolation::Process),
             max_concurrency: table.within("max_concurrency", 8, 1..=4096),
             max_queue: table.within("max_queue", 64, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
             health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
+            user: confinement::read_user(table, None),
+            limits: table.table("limits", |table| Limits::read(table, &Limits::defaults())),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use serde_json::Value as Json;
-
-use super::{Drivers, Isolation};
+use super::{Drivers, Isolation, Limits, Sandbox, confinement};
 use crate::config::{
-    InstanceConfig, Origin,
-    read::{Field, Node, Refusal, Shown, TableReader, choices, nearest},
+    InstanceConfig, Origin, Warning,
+    read::{TableReader, choices, nearest},
+    text_file,
+    trust::{Sha256, SignatureKey, Trust},
 };
 
 choices! {
@@ -64,8 +64,16 @@ pub struct KnownDriver {
     pub call_timeout: Duration,
     /// Whether the daemon refuses to start without this driver.
     pub required: bool,
+    /// The user that its process runs as; none stands for the daemon's own.
+    pub user: Option<String>,
+    /// What its process may use.
+    pub limits: Limits,
+    /// What its process may reach; none stands for all that its user may.
+    pub sandbox: Option<Sandbox>,
     /// The SHA-256 that the file must have.
     pub sha256: Option<[u8; 32]>,
+    /// What else its file must have to be trusted.
+    pub trust: Trust,
     /// The configuration of the default instance.
     pub config: InstanceConfig,
     /// Where the entry begins.
@@ -86,6 +94,10 @@ impl KnownDrivers {
     /// All drivers, by kind and name.
     pub fn iter(&self) -> impl Iterator<Item = &KnownDriver> {
         self.0.values()
+    }
+
+    pub(in crate::config) fn iter_mut(&mut self) -> impl Iterator<Item = &mut KnownDriver> {
+        self.0.values_mut()
     }
 
     /// The names of one kind, sorted.
@@ -125,6 +137,8 @@ impl KnownDriver {
         for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
             table.inherit(key, &format!("drivers.{key}"));
         }
+        let (limits, limits_stated) =
+            table.table("limits", |table| (Limits::read(table, &defaults.limits), table.origin != Origin::Default));
         let driver = Self {
             kind,
             name: name.to_owned(),
@@ -134,14 +148,45 @@ impl KnownDriver {
             max_queue: table.within("max_queue", defaults.max_queue, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", defaults.call_timeout),
             required: table.get("required", false),
+            user: confinement::read_user(table, defaults.user.clone()),
+            limits,
+            sandbox: table.optional_table("sandbox", Sandbox::read),
             sha256: table.optional::<Sha256>("sha256").map(|hash| hash.0),
+            trust: trust(table, defaults),
             config: table.instance("config"),
             origin: table.origin.clone(),
             program,
         };
-        refuse_signature(table);
+        let user_stated = table.session.origin(&table.key("user")) != Origin::Default;
+        // Those that hold anyway are stated by `config show`, whose output is to be readable again.
+        let limits_differ = limits_stated && driver.limits != defaults.limits;
+        let stated = [("limits", limits_differ), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
+        confinement::refuse_in_process(driver.isolation, &stated, table);
+        if driver.isolation == Isolation::Process {
+            driver.limits.check_threads(driver.max_concurrency, table);
+        }
         Some(driver)
     }
+}
+
+fn trust(table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Trust {
+    let own: Option<SignatureKey> = table.optional("signature_key");
+    let key = table.key("signature_key");
+    warn_if_open(own.as_ref(), &key, table);
+    let signature_keys = own.map_or_else(|| defaults.signature_keys.clone(), |own| vec![own.key]);
+    Trust { policy: defaults.policy, signature_keys, locked: None }
+}
+
+/// Warns of files of keys that everybody may write.
+pub(super) fn warn_if_open<'k>(
+    keys: impl IntoIterator<Item = &'k SignatureKey>,
+    name: &str,
+    table: &mut TableReader<'_, '_>,
+) {
+    let origin = table.session.origin(name);
+    let files = keys.into_iter().filter_map(|key| key.file.as_ref());
+    let warnings = files.filter_map(|(path, mode)| text_file::open_to_all(path, *mode));
+    table.session.warnings.extend(warnings.map(|text| Warning { origin: origin.clone(), key: name.to_owned(), text }));
 }
 
 /// The name becomes part of file names, labels of figures and environment variables.
@@ -188,11 +233,17 @@ fn program(table: &mut TableReader<'_, '_>) -> DriverProgram {
 }
 
 fn channel(table: &mut TableReader<'_, '_>, program: &DriverProgram) -> Channel {
-    match program {
-        DriverProgram::Command(_) => table.get("channel", Channel::Stdio),
-        // Left unread, the key is refused as one that means nothing here.
-        DriverProgram::Library(_) => Channel::Stdio,
+    let channel = table.get("channel", Channel::Stdio);
+    if matches!(program, DriverProgram::Library(_)) && channel != Channel::Stdio {
+        let key = table.key("channel");
+        table.session.fault_at(
+            &key,
+            "a channel for a library",
+            "a command",
+            "remove the key: a library has a socket of its own",
+        );
     }
+    channel
 }
 
 /// A command is a process of its own whatever holds for libraries.
@@ -211,41 +262,4 @@ fn isolation(table: &mut TableReader<'_, '_>, program: &DriverProgram, defaults:
         );
     }
     Isolation::Process
-}
-
-/// Accepting the key without verifying anything would be worse than not knowing it.
-fn refuse_signature(table: &mut TableReader<'_, '_>) {
-    let Some(node) = table.take("signature_key") else { return };
-    let key = table.key("signature_key");
-    table.session.fault(
-        node.origin,
-        &key,
-        "a key for signatures, which this version cannot verify",
-        "no signature_key",
-        "remove it and pin the file by sha256",
-    );
-}
-
-/// A SHA-256 in 64 hexadecimal digits.
-struct Sha256([u8; 32]);
-
-impl Shown for Sha256 {
-    fn shown(&self) -> Json {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-    }
-}
-
-impl Field for Sha256 {
-    fn parse(node: &Node) -> Result<Self, Refusal> {
-        let text = String::parse(node)?;
-        let refusal = || Refusal::new(node, "a SHA-256 of 64 hexadecimal digits", "take it from sha256sum");
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(refusal());
-        }
-        let mut hash = [0; 32];
-        for (index, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| refusal())?;
-        }
-        Ok(Self(hash))
-    }
 }

@@ -1,6 +1,7 @@
 //! The sections, one file each.
 
 mod cloud_farm;
+mod confinement;
 mod daemon;
 mod drivers;
 mod endpoint;
@@ -12,8 +13,9 @@ mod telemetry;
 mod worker;
 
 pub use cloud_farm::{CloudEntry, CloudFarm};
+pub use confinement::{Limits, Sandbox};
 pub use daemon::{Daemon, Role};
-pub use drivers::{Drivers, Isolation};
+pub use drivers::{DriverPolicy, Drivers, Isolation};
 pub use endpoint::{Endpoint, EndpointError, JobServer};
 pub use gearman::{EmbeddedLimits, Gearman, TlsFiles};
 pub use http::Http;

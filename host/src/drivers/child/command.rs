@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::{fs::OpenOptionsExt, process::CommandExt},
+        unix::process::CommandExt,
     },
     path::Path,
     process::{Command, Stdio},
@@ -19,22 +19,18 @@ use crate::drivers::{frames::PROTOCOL, manifest};
 /// Where a command finds its frames when they are not on standard input and output.
 const DESCRIPTOR: i32 = 3;
 
-/// Runs the very file whose content was checked: it is opened once, and run by its descriptor.
+/// Runs the very file whose content is checked, by its descriptor.
 pub(super) fn become_it(
     frames: OwnedFd,
     path: &Path,
+    file: File,
     sha256: &str,
     arguments: &[String],
     on_descriptor: bool,
 ) -> io::Result<()> {
     let refuse = |why: String| io::Error::other(format!("{} cannot be run: {why}", path.display()));
-    let mut file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|error| refuse(error.to_string()))?;
     // Out of the way of the descriptor that the frames are to have.
-    file = File::from(rustix::io::fcntl_dupfd_cloexec(&file, 64)?);
+    let mut file = File::from(rustix::io::fcntl_dupfd_cloexec(&file, 64)?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     if manifest::sha256(&bytes) != sha256 {

@@ -4,6 +4,7 @@
 //! is found. It ends everything when the driver has ended, and when the lifeline closes: the daemon lets go of it, or is
 //! gone. Then it ends in the way in which the driver did, so that the daemon sees code or signal as if it had none.
 #![allow(unsafe_code)]
+#![allow(clippy::exit, reason = "the keeper's whole work is to end as the driver did; nothing of it is to be run down")]
 
 use std::{
     io,
@@ -22,9 +23,9 @@ use rustix::{
 /// How long the keeper tries to end what is left; only what the kernel cannot kill takes longer than a moment.
 const CLEARING: Duration = Duration::from_secs(5);
 
-/// Splits the process, which must have one thread. The keeper never returns; the other one returns with `prepare` done in it, and
-/// alone has the frames from then on: that it closes them is to be seen.
-pub(super) fn split(lifeline: OwnedFd, frames: OwnedFd, prepare: impl FnOnce()) -> io::Result<OwnedFd> {
+/// Splits the process, which must have one thread. The keeper never returns; the other one alone has the frames from then on:
+/// that it closes them is to be seen.
+pub(super) fn split(lifeline: OwnedFd, frames: OwnedFd) -> io::Result<OwnedFd> {
     // A crash leaves no image behind that may hold secrets.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none)?;
@@ -41,7 +42,6 @@ pub(super) fn split(lifeline: OwnedFd, frames: OwnedFd, prepare: impl FnOnce()) 
             }
             // A group of its own, which the keeper can end at one stroke and is not part of.
             rustix::process::setpgid(None, None)?;
-            prepare();
             Ok(frames)
         }
         child => {

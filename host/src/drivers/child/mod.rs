@@ -13,8 +13,11 @@ mod work;
 
 use std::{
     fs::File,
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{fs::OpenOptionsExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,6 +25,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    confinement::{Prepared, close_inherited},
     error::{Failure, Stage},
     loader, manifest,
 };
@@ -35,6 +39,8 @@ pub(super) struct Specification {
     pub program: Program,
     /// Calls at the same time.
     pub max_concurrency: usize,
+    /// What it may use and reach.
+    pub prepared: Prepared,
 }
 
 /// What runs in it.
@@ -53,6 +59,14 @@ pub(super) enum Program {
     },
 }
 
+impl Program {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Library { path, .. } | Self::Command { path, .. } => path,
+        }
+    }
+}
+
 /// The binary's whole work when it is started as `capstan __driver SPECIFICATION`: the frames on standard input, the
 /// lifeline on standard output, the log on standard error.
 pub fn driver_main(specification: &str) -> ExitCode {
@@ -69,17 +83,29 @@ pub fn driver_main(specification: &str) -> ExitCode {
 fn run(specification: &str) -> io::Result<()> {
     let specification: Specification = serde_json::from_str(specification)
         .map_err(|_| io::Error::other("this is no command for people: the daemon starts it for an isolated driver"))?;
+    close_inherited(3)?;
     let Streams { frames, lifeline } = Streams::take()?;
     // From here on there are two of us; the keeper does not come back.
-    let frames = keeper::split(lifeline, frames, || ())?;
+    let frames = keeper::split(lifeline, frames)?;
+    // Opened while it may still be: afterwards its user may not be able to come by.
+    let file = open(specification.program.path())?;
+    specification.prepared.apply().map_err(|why| io::Error::other(format!("it cannot be confined: {why}")))?;
     match specification.program {
         Program::Library { path, sha256 } => {
-            library(UnixStream::from(frames), &path, &sha256, specification.max_concurrency)
+            library(UnixStream::from(frames), &path, file, &sha256, specification.max_concurrency)
         }
         Program::Command { path, sha256, arguments, on_descriptor } => {
-            command::become_it(frames, &path, &sha256, &arguments, on_descriptor)
+            command::become_it(frames, &path, file, &sha256, &arguments, on_descriptor)
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|error| io::Error::other(format!("{} cannot be opened: {error}", path.display())))
 }
 
 /// What the daemon handed over in place of the standard streams.
@@ -100,9 +126,9 @@ impl Streams {
     }
 }
 
-fn library(frames: UnixStream, path: &Path, sha256: &str, max_concurrency: usize) -> io::Result<()> {
+fn library(frames: UnixStream, path: &Path, file: File, sha256: &str, max_concurrency: usize) -> io::Result<()> {
     let channel = Channel::new(frames)?;
-    match load(path, sha256) {
+    match load(path, file, sha256) {
         Ok(loaded) => {
             channel.greet(&loaded.manifest)?;
             serve::serve(channel, loaded.table, max_concurrency)
@@ -111,15 +137,17 @@ fn library(frames: UnixStream, path: &Path, sha256: &str, max_concurrency: usize
     }
 }
 
-fn load(path: &Path, sha256: &str) -> Result<loader::Loaded, Failure> {
+/// Loads the very file whose content is checked, by its descriptor.
+fn load(path: &Path, mut file: File, sha256: &str) -> Result<loader::Loaded, Failure> {
     let refuse = |found: String| {
         Failure::new(Stage::Load, found, "the private copy as it was made", "see who writes to daemon.state_dir")
     };
-    let bytes = std::fs::read(path).map_err(|error| refuse(format!("no {} ({error})", path.display())))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| refuse(format!("no {} ({error})", path.display())))?;
     let found = manifest::sha256(&bytes);
     if found != sha256 {
         return Err(refuse(format!("{} with sha256 {found}", path.display())));
     }
     drop(bytes);
-    loader::load(path)
+    loader::load(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())))
 }

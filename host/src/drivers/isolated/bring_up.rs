@@ -24,6 +24,7 @@ use super::{
 };
 use crate::drivers::{
     boundary::Answered,
+    confinement::Cgroup,
     error::{Failure, Stage, one_line},
     executor::{Answer, interpret},
     frames::{
@@ -84,6 +85,8 @@ pub(super) struct Process {
     child: Child,
     output: Option<tokio::task::JoinHandle<()>>,
     last_line: Arc<Mutex<String>>,
+    cgroup: Option<Cgroup>,
+    driver: String,
 }
 
 impl Process {
@@ -95,7 +98,12 @@ impl Process {
             let _cut_off = tokio::time::timeout(LAST_WORDS, &mut output).await;
             output.abort();
         }
-        let named = |status: ExitStatus| End::of(status, &self.last_line(), false);
+        let refused = self.cgroup.as_ref().map_or(0, Cgroup::refused_processes);
+        if refused > 0 {
+            tracing::warn!(driver = self.driver, refused, "processes were refused to the driver (limits.processes)");
+        }
+        let is_out_of_memory = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        let named = |status: ExitStatus| End::of(status, &self.last_line(), is_out_of_memory);
         verdict().unwrap_or_else(|| match status {
             Ok(status) => named(status),
             Err(error) => End::NotStarted { why: format!("its end was not seen ({error})") },
@@ -142,11 +150,11 @@ pub(super) async fn bring_up(plan: &Plan) -> Result<Up, Failure> {
     let started = plan.launch.start().map_err(|error| {
         refuse(Stage::Load, format!("that {} cannot be started ({error})", plan.launch.executable.display()))
     })?;
-    let Started { child, socket, output, lifeline } = started;
+    let Started { child, socket, output, lifeline, cgroup } = started;
     let pid = child.id().unwrap_or_default();
     let last_line = Arc::<Mutex<String>>::default();
     let output = tokio::spawn(follow(output, Arc::clone(&plan.services), Arc::clone(&last_line)));
-    let mut process = Process { child, output: Some(output), last_line };
+    let mut process = Process { child, output: Some(output), last_line, cgroup, driver: plan.launch.driver.clone() };
     let mut reader = FrameReader::default();
     let greeted = tokio::time::timeout(plan.patience.hello, greet(plan, &socket, &mut reader)).await;
     let greeted = match greeted {

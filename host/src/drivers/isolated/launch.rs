@@ -8,6 +8,10 @@ use std::{
     },
     path::PathBuf,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,7 +20,11 @@ use tokio::{
     process::Child,
 };
 
-use crate::drivers::child::{Program, Specification};
+use crate::drivers::{
+    Confinement,
+    child::{Program, Specification},
+    confinement::{Cgroup, Prepared},
+};
 
 /// What a driver's process is started from; the same at each restart.
 #[derive(Clone)]
@@ -27,6 +35,9 @@ pub(in crate::drivers) struct Launch {
     pub executable: PathBuf,
     pub program: Program,
     pub max_concurrency: usize,
+    pub confinement: Confinement,
+    /// What of it does not bind here has been told.
+    pub is_told: Arc<AtomicBool>,
 }
 
 /// A process that has just been started.
@@ -37,15 +48,19 @@ pub(super) struct Started {
     pub output: pipe::Receiver,
     /// Dropping it ends the process and everything below it.
     pub lifeline: OwnedFd,
+    /// What limits it with everything below it, where the daemon may make such a group.
+    pub cgroup: Option<Cgroup>,
 }
 
 impl Launch {
     /// Starts it; needs tokio's runtime.
     pub(super) fn start(&self) -> io::Result<Started> {
+        let (prepared, cgroup) = self.confined().map_err(io::Error::other)?;
         let specification = Specification {
             driver: self.driver.clone(),
             program: self.program.clone(),
             max_concurrency: self.max_concurrency,
+            prepared,
         };
         let specification = serde_json::to_string(&specification)?;
         let (own, theirs) = Socket::pair()?;
@@ -74,6 +89,32 @@ impl Launch {
             socket: UnixStream::from_std(own)?,
             output: pipe::Receiver::from_owned_fd(output)?,
             lifeline,
+            cgroup,
         })
+    }
+
+    /// What binds the process on this machine. What does not is told once, not at every start.
+    fn confined(&self) -> Result<(Prepared, Option<Cgroup>), String> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let mut confinement = self.confinement.clone();
+        if let Some(sandbox) = &mut confinement.sandbox {
+            let (Program::Library { path, .. } | Program::Command { path, .. }) = &self.program;
+            sandbox.read.push(path.clone());
+        }
+        let prepared = confinement.prepare()?;
+        let name = format!("{}-{}", self.driver, NUMBER.fetch_add(1, Ordering::Relaxed));
+        let is_first = !self.is_told.swap(true, Ordering::Relaxed);
+        let (prepared, cgroup) = match Cgroup::create(&name, &confinement.limits) {
+            Ok(Some(cgroup)) => (prepared.within(&cgroup), Some(cgroup)),
+            Ok(None) => (prepared, None),
+            Err(reason) => {
+                tracing::debug!(driver = self.driver, "no control group: {reason}");
+                (prepared, None)
+            }
+        };
+        if is_first {
+            prepared.shortfalls().iter().for_each(|line| tracing::warn!(driver = self.driver, "not enforced: {line}"));
+        }
+        Ok((prepared, cgroup))
     }
 }

@@ -191,8 +191,11 @@ impl Link {
 
     /// Writes what the socket did not take at once.
     pub async fn write(self: Arc<Self>) {
-        // The reader sees the end as well, and acts on it.
-        let _seen_by_the_reader = self.outbox.drain(&self.socket).await;
+        tokio::select! {
+            // The reader sees the end of the socket as well, and acts on it.
+            _ = self.outbox.drain(&self.socket) => {}
+            _ = self.ended() => {}
+        }
     }
 
     /// False at the end of the stream.

@@ -22,7 +22,7 @@ use capstan_plugin_api::{DriverError, ErrorCode, Health, Manifest, Retry, call::
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
 
-pub(super) use bring_up::{Expected, Patience};
+pub(super) use bring_up::{Expected, Judge, Patience};
 pub(super) use launch::Launch;
 
 use super::{
@@ -159,7 +159,7 @@ impl Drop for Abandoned<'_> {
 
 impl Drop for Isolated {
     fn drop(&mut self) {
-        // One that was closed has ended by now.
+        // A process that was closed has ended by now; the threads that looked into its questions go too.
         self.supervisor.abandon();
     }
 }

@@ -291,6 +291,7 @@ impl Supervisor {
     /// Ends everything at once.
     pub fn abandon(&self) {
         self.closing.send_replace(true);
+        self.plan.threads.close();
         if let State::Up(link) = self.state() {
             link.kill(End::Closed);
         }

@@ -29,6 +29,15 @@ impl Control<'_> {
         }
     }
 
+    /// What answers on the device's socket belongs to the program that this one controls. systemd ends what is left of a
+    /// service whose main process was killed, and starts it again, so there nothing is asked.
+    pub fn owns_what_answers(&self) -> Result<bool, Fault> {
+        match self {
+            Self::Process(process) => process.is_running(),
+            Self::Systemd(_) => Ok(true),
+        }
+    }
+
     /// Starts it with the file that is in place. Returns as soon as it was started; whether it serves is asked of itself.
     pub fn start(&self, deadline: Instant) -> Result<(), Fault> {
         match self {

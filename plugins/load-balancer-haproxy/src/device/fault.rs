@@ -47,6 +47,16 @@ pub enum Fault {
         /// Its words.
         said: String,
     },
+    /// A HAProxy has the device's socket that the daemon did not start.
+    #[error(
+        "process {pid} answers on {path}, and is not the HAProxy that the daemon started: end it, then repeat the message"
+    )]
+    NotOwned {
+        /// The socket.
+        path: PathBuf,
+        /// Who answers.
+        pid: u32,
+    },
     /// A stop was asked for and the program is still there.
     #[error("HAProxy was told to stop and still runs")]
     NotStopped,
@@ -128,6 +138,9 @@ impl From<Fault> for DriverError {
                 "The new configuration did not come up; the previous one was restored.",
                 Retry::Now,
             ),
+            Fault::NotOwned { .. } => {
+                (ErrorCode::CONFLICT, "Another HAProxy runs in the device's place.", Retry::Never)
+            }
             Fault::NotStopped => (ErrorCode::INTERNAL, "HAProxy could not be stopped.", Retry::Now),
             Fault::Token(_) => (ErrorCode::INTERNAL, "The configuration cannot be written.", Retry::Never),
             Fault::Systemctl { .. } => {

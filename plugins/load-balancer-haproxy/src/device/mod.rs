@@ -31,6 +31,9 @@ use crate::{
 use files::Lock;
 use record::Record;
 
+/// How long a worker that has lost its master may go on answering. It ends as soon as it gets to run.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where in a change the process may be killed; tests stop there. In the order in which they are passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -78,15 +81,26 @@ impl<'a> Device<'a> {
     }
 
     /// The process that answers on the device's socket; none when nobody does.
+    ///
+    /// A worker whose master was killed may answer until it notices and ends, so it is no process to build on: it counts as
+    /// gone once it is, and one that stays is not the daemon's.
     fn live(&self) -> Result<Option<Live>, Fault> {
-        match look(&self.paths.socket, "show info;show stat -1 4 -1", self.call.deadline()) {
-            Ok(answer) => {
-                let info = Info::parse(&answer);
+        let patience = self.call.deadline().min(Instant::now() + ORPHAN_PATIENCE);
+        loop {
+            let answer = match look(&self.paths.socket, "show info;show stat -1 4 -1", self.call.deadline()) {
+                Ok(answer) => answer,
+                Err(error) if error.is_absent() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let info = Info::parse(&answer);
+            if self.control.owns_what_answers()? {
                 let marker = Marker::read(&info).filter(|marker| marker.device == self.paths.slug);
-                Ok(Some(Live { marker, version: info.version, servers: runtime::servers(&answer)? }))
+                return Ok(Some(Live { marker, version: info.version, servers: runtime::servers(&answer)? }));
             }
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error.into()),
+            if Instant::now() >= patience {
+                return Err(Fault::NotOwned { path: self.paths.socket.clone(), pid: info.pid });
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

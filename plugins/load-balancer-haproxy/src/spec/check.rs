@@ -229,6 +229,7 @@ fn sticky(mode: Mode, galera: bool, given: Option<&Persistence>) -> Result<Stick
             }
             Sticky::Source(Some(*expire_s))
         }
+        (Some(_), _) => return refuse("This kind of persistence is not known here"),
     })
 }
 

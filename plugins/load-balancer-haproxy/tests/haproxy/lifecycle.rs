@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Web, World, free_port, get, http, load_balancer, member};
+use crate::support::{Web, World, free_port, get, http, load_balancer, member, until};
 
 #[test]
 fn suspend_stops_enable_starts_and_delete_removes() {
@@ -97,5 +97,33 @@ fn a_haproxy_that_was_killed_is_started_by_the_next_apply() {
     assert_eq!(observed["load_balancers"][0]["state"], "failed");
     assert_eq!(observed["drift"][0], "HAProxy should run and does not answer");
     assert_eq!(world.driver.call("apply", &request).unwrap()["method"], "start", "the same generation, the same key");
+    assert_eq!(get(port).unwrap().body, "a");
+}
+
+/// A worker whose master was killed answers for a moment. One that was started by hand answers for as long as it takes to see
+/// that nothing is built on it.
+#[test]
+fn a_haproxy_without_the_daemons_master_is_neither_built_on_nor_doubled() {
+    let (world, port) = (World::new(), free_port());
+    let a = Web::start("a");
+    let request = world.request(&http(port, &[member("a", &a)]));
+    world.driver.call("apply", &request).unwrap();
+    world.host.stop(&world.program(), Signal::KILL);
+    let by_hand = world.start_by_hand();
+    until("it serves", || get(port).is_ok());
+    let error = world.driver.call("apply", &request).unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("conflict", "Another HAProxy runs in the device's place.")
+    );
+    assert!(error.operator_message.contains(&format!("process {} answers", world.worker())), "{error:?}");
+    assert_eq!(world.host.programs(), 0);
+
+    // It ends while the driver waits for that.
+    std::thread::scope(|scope| {
+        let applied = scope.spawn(|| world.driver.call("apply", &request));
+        drop(by_hand);
+        assert_eq!(applied.join().unwrap().unwrap()["method"], "start");
+    });
     assert_eq!(get(port).unwrap().body, "a");
 }

@@ -2,8 +2,8 @@
  * As much JSON as a small driver needs: a check that a text is JSON, members of objects, entries of lists, texts and whole
  * numbers; and a text that grows, to write answers with. Values are places in the text they came from, nothing is copied.
  */
-#ifndef CAPSTAN_EXAMPLE_JSON_H
-#define CAPSTAN_EXAMPLE_JSON_H
+#ifndef CAPSTAN_JSON_H
+#define CAPSTAN_JSON_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -21,20 +21,20 @@ typedef struct json {
 
 typedef const char *place;
 
-static place skip_space(place p, place end) {
+static inline place skip_space(place p, place end) {
     while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')) {
         p++;
     }
     return p;
 }
 
-static int hex(char c) {
+static inline int hex(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 /* Each of these gives the place after what it is named for, or NULL. */
 
-static place after_text(place p, place end) {
+static inline place after_text(place p, place end) {
     if (p >= end || *p++ != '"') {
         return NULL;
     }
@@ -59,7 +59,7 @@ static place after_text(place p, place end) {
     return p < end ? p + 1 : NULL;
 }
 
-static place after_digits(place p, place end) {
+static inline place after_digits(place p, place end) {
     place begin = p;
     while (p < end && *p >= '0' && *p <= '9') {
         p++;
@@ -67,7 +67,7 @@ static place after_digits(place p, place end) {
     return p > begin ? p : NULL;
 }
 
-static place after_number(place p, place end) {
+static inline place after_number(place p, place end) {
     if (p < end && *p == '-') {
         p++;
     }
@@ -89,15 +89,15 @@ static place after_number(place p, place end) {
     return p;
 }
 
-static place after_word(place p, place end, const char *word) {
+static inline place after_word(place p, place end, const char *word) {
     size_t len = strlen(word);
     return (size_t)(end - p) >= len && memcmp(p, word, len) == 0 ? p + len : NULL;
 }
 
-static place after_value(place p, place end, int depth);
+static inline place after_value(place p, place end, int depth);
 
 /* The members of an object or the entries of a list, from after the bracket to after its counterpart. */
-static place after_members(place p, place end, int depth, char close, int named) {
+static inline place after_members(place p, place end, int depth, char close, int named) {
     p = skip_space(p, end);
     if (p < end && *p == close) {
         return p + 1;
@@ -122,7 +122,7 @@ static place after_members(place p, place end, int depth, char close, int named)
     }
 }
 
-static place after_value(place p, place end, int depth) {
+static inline place after_value(place p, place end, int depth) {
     if (p >= end || depth > DEEPEST) {
         return NULL;
     }
@@ -145,7 +145,7 @@ static place after_value(place p, place end, int depth) {
 }
 
 /* 1 when all of it is one JSON value, nested at most 64 deep. */
-static int json_check(json value) {
+static inline int json_check(json value) {
     if (value.at == NULL) {
         return 0;
     }
@@ -155,14 +155,14 @@ static int json_check(json value) {
 }
 
 /* The value at a place, which may be followed by more. */
-static json value_at(place p, place end) {
+static inline json value_at(place p, place end) {
     p = skip_space(p, end);
     json value = {p, (size_t)(after_value(p, end, 0) - p)};
     return value;
 }
 
 /* Takes the first entry off a list: for (json rest = list; json_next(&rest, &entry);). 0 at its end or when it is no list. */
-static int json_next(json *rest, json *entry) {
+static inline int json_next(json *rest, json *entry) {
     place end = rest->at + rest->len, p = skip_space(rest->at, end);
     if (p >= end || (*p != '[' && *p != ',')) {
         return 0; /* no list, or its closing bracket */
@@ -177,24 +177,24 @@ static int json_next(json *rest, json *entry) {
     return 1;
 }
 
-static int json_is_text(json value) {
+static inline int json_is_text(json value) {
     return value.len >= 2 && *value.at == '"';
 }
 
-static int json_is_list(json value) {
+static inline int json_is_list(json value) {
     return value.len >= 2 && *value.at == '[';
 }
 
-static int json_is_null(json value) {
+static inline int json_is_null(json value) {
     return value.len == 4 && *value.at == 'n';
 }
 
-static unsigned four(place p) {
+static inline unsigned four(place p) {
     return (unsigned)(hex(p[0]) << 12 | hex(p[1]) << 8 | hex(p[2]) << 4 | hex(p[3]));
 }
 
 /* Writes the character at *p in UTF-8 and goes past it. Half a surrogate pair is written as it stands. */
-static size_t character(place *p, place end, unsigned char out[4]) {
+static inline size_t character(place *p, place end, unsigned char out[4]) {
     if (**p != '\\') {
         out[0] = (unsigned char)*(*p)++;
         return 1;
@@ -229,7 +229,7 @@ static size_t character(place *p, place end, unsigned char out[4]) {
 }
 
 /* 1 when a text value is exactly this; `plain` needs no escapes in JSON. */
-static int json_text_is(json value, const char *plain) {
+static inline int json_text_is(json value, const char *plain) {
     size_t len = strlen(plain);
     json other = {plain, len};
     if (!json_is_text(value)) {
@@ -249,7 +249,7 @@ static int json_text_is(json value, const char *plain) {
 }
 
 /* Finds a member of an object; the first of several. 0 when there is none or `object` is no object. */
-static int json_member(json object, const char *name, json *found) {
+static inline int json_member(json object, const char *name, json *found) {
     place end = object.at + object.len, p = skip_space(object.at, end);
     if (p >= end || *p != '{') {
         return 0;
@@ -271,7 +271,7 @@ static int json_member(json object, const char *name, json *found) {
 }
 
 /* 1 when both are the same text, however it is escaped. */
-static int json_same_text(json one, json other) {
+static inline int json_same_text(json one, json other) {
     if (!json_is_text(one) || !json_is_text(other)) {
         return 0;
     }
@@ -297,7 +297,7 @@ static int json_same_text(json one, json other) {
 }
 
 /* A whole number from 0 up to 2^64 - 1. */
-static int json_number(json value, uint64_t *number) {
+static inline int json_number(json value, uint64_t *number) {
     uint64_t sum = 0;
     if (value.len == 0) {
         return 0;
@@ -320,7 +320,7 @@ typedef struct text {
     int failed;
 } text;
 
-static void text_add_bytes(text *out, const char *bytes, size_t len) {
+static inline void text_add_bytes(text *out, const char *bytes, size_t len) {
     if (out->failed || len == 0) {
         return;
     }
@@ -338,22 +338,22 @@ static void text_add_bytes(text *out, const char *bytes, size_t len) {
     out->len += len;
 }
 
-static void text_add(text *out, const char *plain) {
+static inline void text_add(text *out, const char *plain) {
     text_add_bytes(out, plain, strlen(plain));
 }
 
-static void text_add_json(text *out, json value) {
+static inline void text_add_json(text *out, json value) {
     text_add_bytes(out, value.at, value.len);
 }
 
-static void text_add_number(text *out, uint64_t number) {
+static inline void text_add_number(text *out, uint64_t number) {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number);
     text_add_bytes(out, digits, (size_t)len);
 }
 
 /* Hands the bytes over, to be freed with free(). */
-static char *text_take(text *out, size_t *len) {
+static inline char *text_take(text *out, size_t *len) {
     char *bytes = out->bytes;
     *len = out->len;
     if (out->failed) {

@@ -1,0 +1,47 @@
+//! Whose files are admitted.
+
+use std::path::Path;
+
+use crate::{
+    cli::{exit::Failure, place::Place},
+    drivers::{self, LoadError, Stage},
+};
+
+/// Who admits driver files of this user: a file is judged as it would be when it is loaded.
+pub(in crate::cli::driver) struct Trust(Option<String>);
+
+impl Trust {
+    /// By the option, else by the configuration in force; without one, root's files alone are admitted.
+    pub(in crate::cli::driver) fn of(place: &Place, option: bool) -> Result<Self, Failure> {
+        if option {
+            return Ok(Self(Some("--trust-own-files".to_owned())));
+        }
+        if !place.config.exists() {
+            return Ok(Self(None));
+        }
+        let loaded = place.load()?;
+        let origin = loaded.origin("drivers.trust_own_files").map(ToString::to_string).unwrap_or_default();
+        let admits = loaded.config.drivers.trust_own_files;
+        Ok(Self(admits.then(|| format!("drivers.trust_own_files = true ({origin})"))))
+    }
+
+    pub(in crate::cli::driver) fn admits_own(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What to know where the file passes one way and not the other.
+    pub(super) fn remark(&self, path: &Path) -> Option<String> {
+        let refusal = |admits_own| drivers::inspect(path, admits_own).err().filter(|error| error.stage == Stage::File);
+        let strict = refusal(false)?;
+        match &self.0 {
+            Some(who) => {
+                let LoadError { found, expected, remedy, .. } = strict;
+                Some(format!("only {who} admits this file: found {found}; expected {expected}; {remedy}"))
+            }
+            None if refusal(true).is_none() => {
+                Some("for development, --trust-own-files checks it as drivers.trust_own_files = true would".to_owned())
+            }
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+/* The cloud driver `@NAME@`: its nodes are entries in memory. Put your cloud's API where the notes say so. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "capstan_driver.h"
+#include "capstan_json.h"
+
+#include <pthread.h>
+
+CAPSTAN_MANIFEST(
+    "{\"name\":\"@NAME@\",\"version\":\"0.1.0\",\"vendor\":\"Your company\",\"description\":\"Nodes of your cloud\","
+    "\"kind\":\"cloud\",\"interface\":\"cloud/1\",\"target\":\"" CAPSTAN_TARGET "\",\"panic\":\"none\","
+    "\"serial_by\":\"instance\",\"epoch\":1,\"methods\":[\"list_nodes\",\"create_node\",\"destroy_node\",\"get_node\",\"list_images\",\"list_sizes\"],\"calls\":[],\"secrets\":[],"
+    "\"config_schema\":{\"type\":\"object\",\"properties\":{\"endpoint\":{\"type\":\"string\",\"description\":"
+    "\"Where the cloud's API is\"}},\"additionalProperties\":false}}");
+
+#define FAIL(code, message) \
+    capstan_reply_static(CAPSTAN_ERROR, "{\"code\":\"" code "\",\"message\":\"" message "\"}")
+
+static capstan_reply out_of_memory(void) {
+    return capstan_reply_static(
+        CAPSTAN_ERROR, "{\"code\":\"unavailable\",\"message\":\"the driver is out of memory\",\"retry\":\"now\"}");
+}
+
+static capstan_reply answer(text *body) {
+    size_t len = 0;
+    char *bytes = text_take(body, &len);
+    return bytes == NULL ? out_of_memory() : capstan_reply_malloced(CAPSTAN_OK, bytes, len);
+}
+
+/* A copy of a JSON text, quotes included: it goes out again as it is. Its `at` is NULL when there is no memory. */
+static json keep(json value) {
+    char *bytes = malloc(value.len + 1);
+    json kept = {bytes, value.len};
+    if (bytes != NULL) {
+        memcpy(bytes, value.at, value.len);
+    }
+    return kept;
+}
+
+typedef struct node {
+    uint64_t number;
+    json name, image, size, token;
+} node;
+
+struct capstan_instance {
+    const capstan_host_table *host; /* valid until close */
+    pthread_mutex_t lock;           /* guards what follows */
+    uint64_t made;
+    size_t count;
+    node *nodes;
+};
+
+static void node_free(node *gone) {
+    json parts[] = {gone->name, gone->image, gone->size, gone->token};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        free((char *)parts[i].at);
+    }
+}
+
+static void add_node_json(text *body, const node *one) {
+    text_add(body, "{\"id\":\"node-");
+    text_add_number(body, one->number);
+    text_add(body, "\",\"state\":\"running\",\"name\":");
+    text_add_json(body, one->name);
+    text_add(body, ",\"image\":");
+    text_add_json(body, one->image);
+    text_add(body, ",\"size\":");
+    text_add_json(body, one->size);
+    text_add(body, "}");
+}
+
+static capstan_reply show(const node *one) {
+    text body = {0};
+    add_node_json(&body, one);
+    return answer(&body);
+}
+
+static capstan_reply list_nodes(const capstan_instance *self) {
+    text body = {0};
+    text_add(&body, "{\"items\":[");
+    for (size_t i = 0; i < self->count; i++) {
+        text_add(&body, i == 0 ? "" : ",");
+        add_node_json(&body, &self->nodes[i]);
+    }
+    text_add(&body, "]}");
+    return answer(&body);
+}
+
+static capstan_reply create_node(capstan_instance *self, uint64_t call_id, json params) {
+    json name, image, size, token = {"\"\"", 2};
+    if (!json_member(params, "name", &name) || !json_is_text(name) || !json_member(params, "image", &image) ||
+        !json_is_text(image) || !json_member(params, "size", &size) || !json_is_text(size)) {
+        return FAIL("invalid_argument", "name, image and size are texts");
+    }
+    if (json_member(params, "client_token", &token) && !json_is_text(token)) {
+        return FAIL("invalid_argument", "client_token is no text");
+    }
+    if (capstan_cancelled(self->host, call_id)) {
+        return FAIL("cancelled", "the call was cancelled before anything was made");
+    }
+    /* The same token never makes a second node: the host repeats a call whose answer it has lost. */
+    for (size_t i = 0; token.len > 2 && i < self->count; i++) {
+        if (json_same_text(self->nodes[i].token, token)) {
+            return show(&self->nodes[i]);
+        }
+    }
+    /* Here: ask the cloud for a node. */
+    node *nodes = realloc(self->nodes, (self->count + 1) * sizeof *nodes);
+    if (nodes == NULL) {
+        return out_of_memory();
+    }
+    self->nodes = nodes;
+    node made = {self->made + 1, keep(name), keep(image), keep(size), keep(token)};
+    if (made.name.at == NULL || made.image.at == NULL || made.size.at == NULL || made.token.at == NULL) {
+        node_free(&made);
+        return out_of_memory();
+    }
+    self->made++;
+    self->nodes[self->count++] = made;
+    return show(&self->nodes[self->count - 1]);
+}
+
+/* destroy_node and get_node. */
+static capstan_reply of_one(capstan_instance *self, json params, int is_destroyed) {
+    json id;
+    if (!json_member(params, "id", &id) || !json_is_text(id)) {
+        return FAIL("invalid_argument", "id is missing or no text");
+    }
+    for (size_t i = 0; i < self->count; i++) {
+        char known[32];
+        snprintf(known, sizeof known, "node-%llu", (unsigned long long)self->nodes[i].number);
+        if (!json_text_is(id, known)) {
+            continue;
+        }
+        if (!is_destroyed) {
+            return show(&self->nodes[i]);
+        }
+        node_free(&self->nodes[i]);
+        self->nodes[i] = self->nodes[--self->count];
+        return capstan_reply_static(CAPSTAN_OK, "null");
+    }
+    return FAIL("not_found", "there is no such node");
+}
+
+/* Runs one method, with the lock held. */
+static capstan_reply run(capstan_instance *self, uint64_t call_id, capstan_bytes method, json params) {
+    if (capstan_is(method, "list_nodes")) {
+        return list_nodes(self);
+    }
+    if (capstan_is(method, "create_node")) {
+        return create_node(self, call_id, params);
+    }
+    if (capstan_is(method, "destroy_node") || capstan_is(method, "get_node")) {
+        return of_one(self, params, capstan_is(method, "destroy_node"));
+    }
+    if (capstan_is(method, "list_images")) {
+        return capstan_reply_static(CAPSTAN_OK, "{\"items\":[{\"id\":\"image-1\",\"name\":\"An image\"}]}");
+    }
+    if (capstan_is(method, "list_sizes")) {
+        return capstan_reply_static(CAPSTAN_OK, "{\"items\":[{\"id\":\"size-1\",\"name\":\"A size\",\"ram_mib\":1024,"
+                                                "\"disk_gib\":10,\"vcpus\":1}]}");
+    }
+    return FAIL("not_supported", "the driver has no such method");
+}
+
+static capstan_reply driver_open(const capstan_host_table *host, capstan_bytes config, capstan_instance **instance) {
+    (void)config; /* Here: take the endpoint from it. */
+    if (host->magic != CAPSTAN_MAGIC || host->epoch != CAPSTAN_EPOCH || host->size < sizeof *host) {
+        return FAIL("internal", "the host's table is not of epoch 1");
+    }
+    capstan_instance *self = calloc(1, sizeof *self);
+    if (self == NULL) {
+        return out_of_memory();
+    }
+    self->host = host;
+    pthread_mutex_init(&self->lock, NULL);
+    *instance = self;
+    return capstan_reply_static(CAPSTAN_OK, "null");
+}
+
+static capstan_reply driver_invoke(capstan_instance *self, uint64_t call_id, capstan_bytes method, capstan_bytes body) {
+    json request = {(const char *)body.data, body.len}, params = {"{}", 2};
+    if (!json_check(request)) {
+        return FAIL("invalid_argument", "the request is no JSON");
+    }
+    json_member(request, "params", &params);
+    pthread_mutex_lock(&self->lock);
+    capstan_reply reply = run(self, call_id, method, params);
+    pthread_mutex_unlock(&self->lock);
+    return reply;
+}
+
+/* Nothing here waits. A driver that does asks capstan_cancelled(self->host, call_id) between its steps, or wakes its waits here. */
+static void driver_cancel(capstan_instance *self, uint64_t call_id) {
+    (void)self;
+    (void)call_id;
+}
+
+static capstan_reply driver_health(capstan_instance *self) {
+    (void)self;
+    return capstan_reply_static(CAPSTAN_OK, "{\"message\":\"\"}");
+}
+
+static void driver_close(capstan_instance *self) {
+    for (size_t i = 0; i < self->count; i++) {
+        node_free(&self->nodes[i]);
+    }
+    free(self->nodes);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+const capstan_driver_table *capstan_driver_epoch_1(void) {
+    static const capstan_driver_table table = {
+        CAPSTAN_MAGIC, CAPSTAN_EPOCH, sizeof(capstan_driver_table), capstan_describe, driver_open,
+        driver_invoke, driver_cancel, driver_health, driver_close,
+    };
+    return &table;
+}

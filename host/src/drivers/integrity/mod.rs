@@ -1,0 +1,33 @@
+//! Whether a file is the one that the operator means: its hash against pin and lock file, and the signature beside it.
+//!
+//! Only bytes that were read already are looked at, and nothing of what is in them: a program is held to the same as a library.
+
+mod key;
+mod lock;
+mod pin;
+mod signature;
+
+use std::{io, path::Path};
+
+pub use key::PrivateKey;
+pub use lock::{Difference, differences, fingerprint};
+pub use signature::{SignatureFault, verify};
+
+use super::{error::Failure, file::Checked, manifest::sha256, store};
+use crate::config::Trust;
+
+/// Stages checksum and signature. Answers the SHA-256.
+pub(super) fn check(pin: Option<&str>, trust: &Trust, checked: &Checked) -> Result<String, Failure> {
+    let sha256 = sha256(&checked.bytes);
+    pin::check(pin, trust, &sha256)?;
+    signature::check(trust, checked, &sha256)?;
+    Ok(sha256)
+}
+
+/// Puts a file that everybody may read in place at once and durably: after a crash there is the old one or the new one.
+///
+/// # Errors
+/// What the system said.
+pub fn write_public(path: &Path, text: &str) -> io::Result<()> {
+    store::replace(&std::path::absolute(path)?, text.as_bytes(), 0o644)
+}

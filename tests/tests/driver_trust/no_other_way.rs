@@ -1,0 +1,81 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use capstan_tests::{c_driver, daemon::Site, http};
+use serde_json::{Value, json};
+
+/// The paths of every route that the daemon's sources declare.
+fn routes() -> BTreeSet<String> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")];
+    let mut routes = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(path).unwrap();
+                let declared = source.split(".route(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+                routes.extend(declared.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    routes
+}
+
+/// The route with every parameter filled in: once by what there is, once by the file.
+fn filled(route: &str, file: &str) -> [String; 2] {
+    let encoded = file.replace('/', "%2F");
+    let fill = |kind: &str, name: &str| {
+        let mut path = route.replace("{kind}", kind).replace("{name}", name);
+        while let (Some(from), Some(to)) = (path.find('{'), path.find('}')) {
+            path.replace_range(from..=to, &encoded);
+        }
+        path
+    };
+    [fill("load_balancer", "noop"), fill("load_balancer", &encoded)]
+}
+
+fn drivers(site: &Site) -> Vec<[Value; 4]> {
+    let listed = site.expect(0, &["driver", "list", "--output", "json"]).json();
+    let drivers = listed["drivers"].as_array().unwrap().iter();
+    drivers.map(|driver| ["kind", "name", "path", "sha256"].map(|key| driver[key].clone())).collect()
+}
+
+#[test]
+fn no_request_has_a_file_loaded() {
+    let site = Site::worker("noop", "");
+    let (library, witness): (PathBuf, PathBuf) = (site.path().join("eager.so"), site.path().join("witness"));
+    c_driver::build(&library, &c_driver::witness(&witness));
+    let file = library.to_str().unwrap();
+    let routes = routes();
+    for known in ["/drivers/v1", "/drivers/v1/{kind}/{name}", "/livez", "/readyz", "/metrics"] {
+        assert!(routes.contains(known), "{known} is not among {routes:?}");
+    }
+    let daemon = site.start();
+    let before = drivers(&site);
+    let body = json!({
+        "library": file, "path": file, "file": file, "command": [file], "url": format!("file://{file}"),
+        "kind": "load_balancer", "name": "noop", "driver": { "library": file, "name": "eager" },
+        "known_drivers": { "load_balancer": { "eager": { "library": file } } },
+    });
+    let query = format!("library={file}&path={file}&file={file}&command={file}&name=eager&kind=load_balancer");
+    for route in routes.iter().map(String::as_str).chain(["/drivers/v1/load_balancer", "/drivers/v1/load", "/"]) {
+        for path in filled(route, file) {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                let answer = http::send(site.http_port, method, &format!("{path}?{query}"), &body).unwrap();
+                let status = answer.status;
+                assert!(status < 500 || path == "/readyz", "{method} {path}: {status} {}", answer.body);
+                assert!(!witness.exists(), "{method} {path} had the file loaded");
+            }
+        }
+    }
+    assert_eq!(drivers(&site), before, "the same drivers, of the same files");
+    daemon.stop();
+    assert!(!witness.exists(), "the file was loaded at the end");
+    // The witness would have been there: what is in the configuration is loaded.
+    site.expect(0, &["driver", "check", file]);
+    assert!(witness.exists());
+}
