@@ -250,6 +250,10 @@ embedded_listen = "127.0.0.1:9004"
 [drivers]
 isolation = "in-process"
 max_queue = 7
+user = "root"
+
+[drivers.limits]
+files = 64
 
 [known_drivers.load_balancer.heir]
 library = "heir.so"
@@ -279,6 +283,9 @@ function = "node"
         // A command is a process of its own, whatever is said of drivers in general.
         ("known_drivers.cloud.program.isolation", "default".to_owned(), None),
         ("known_drivers.cloud.program.max_queue", at("max_queue = 7"), Some("drivers.max_queue")),
+        ("known_drivers.cloud.program.user", at("user = "), Some("drivers.user")),
+        ("known_drivers.cloud.program.limits.files", at("files"), Some("drivers.limits.files")),
+        ("known_drivers.cloud.program.limits.memory", "default".to_owned(), None),
         ("http.socket", at("run_dir"), Some("daemon.run_dir")),
         ("store.url", "default".to_owned(), None),
         ("worker.device", at("function"), Some("worker.function")),

@@ -24,6 +24,13 @@ pub struct Effective {
     pub inherits: Option<String>,
 }
 
+impl Effective {
+    /// The key itself was written: the value is neither a default nor that of another key.
+    pub(in crate::config) fn is_stated(&self) -> bool {
+        self.origin != Origin::Default && self.inherits.is_none()
+    }
+}
+
 /// What one reading gathers beside the values.
 pub(in crate::config) struct Session<'e> {
     pub(in crate::config) environment: &'e dyn Environment,
@@ -41,6 +48,11 @@ impl<'e> Session<'e> {
     /// Where the value of a key comes from; the default when nothing says otherwise.
     pub(in crate::config) fn origin(&self, key: &str) -> Origin {
         self.effective.iter().find(|value| value.key == key).map_or(Origin::Default, |value| value.origin.clone())
+    }
+
+    /// Somebody wrote this key: its value is neither a default nor that of another key.
+    pub(in crate::config) fn is_stated(&self, key: &str) -> bool {
+        self.effective.iter().any(|value| value.key == key && value.is_stated())
     }
 
     pub(in crate::config) fn fault(&mut self, origin: Origin, key: &str, found: &str, expected: &str, remedy: &str) {

@@ -76,8 +76,8 @@ impl Limits {
         let calls_key = table.key("max_concurrency");
         let origin = [&key, &calls_key, "drivers.limits.processes", "drivers.max_concurrency"]
             .into_iter()
-            .map(|key| table.session.origin(key))
-            .find(|origin| *origin != Origin::Default);
+            .find(|key| table.session.is_stated(key))
+            .map(|key| table.session.origin(key));
         table.session.fault(
             origin.unwrap_or(Origin::Default),
             &key,
@@ -112,7 +112,7 @@ pub(super) fn read_user(table: &mut TableReader<'_, '_>, default: Option<String>
     let user = table.get("user", default)?;
     let key = table.key("user");
     // An inherited one is at fault once, where it stands.
-    if table.session.origin(&key) != Origin::Default && !table.session.environment.has_user(&user) {
+    if table.session.is_stated(&key) && !table.session.environment.has_user(&user) {
         table.session.fault_at(
             &key,
             &format!("the unknown user {user:?}"),
@@ -130,9 +130,11 @@ pub(super) fn refuse_in_process(isolation: Isolation, stated: &[(&str, bool)], t
     }
     for (name, _) in stated.iter().filter(|(_, is_stated)| *is_stated) {
         let key = table.key(name);
-        let origin = table.session.effective.iter().find(|value| {
-            value.origin != Origin::Default && (value.key == key || value.key.starts_with(&format!("{key}.")))
-        });
+        let origin = table
+            .session
+            .effective
+            .iter()
+            .find(|value| value.is_stated() && (value.key == key || value.key.starts_with(&format!("{key}."))));
         let origin = origin.map_or_else(|| table.origin.clone(), |value| value.origin.clone());
         table.session.fault(
             origin,

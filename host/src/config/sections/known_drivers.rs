@@ -134,11 +134,15 @@ impl KnownDriver {
     fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
         check_name(name, table);
         let program = program(table);
-        for key in ["max_concurrency", "max_queue", "call_timeout_seconds"] {
+        for key in ["max_concurrency", "max_queue", "call_timeout_seconds", "user"] {
             table.inherit(key, &format!("drivers.{key}"));
         }
-        let (limits, limits_stated) =
-            table.table("limits", |table| (Limits::read(table, &defaults.limits), table.origin != Origin::Default));
+        let (limits, limits_stated) = table.table("limits", |table| {
+            for key in ["memory", "files", "processes"] {
+                table.inherit(key, &format!("drivers.limits.{key}"));
+            }
+            (Limits::read(table, &defaults.limits), table.origin != Origin::Default)
+        });
         let driver = Self {
             kind,
             name: name.to_owned(),
@@ -157,10 +161,10 @@ impl KnownDriver {
             origin: table.origin.clone(),
             program,
         };
-        let user_stated = table.session.origin(&table.key("user")) != Origin::Default;
         // Those that hold anyway are stated by `config show`, whose output is to be readable again.
         let limits_differ = limits_stated && driver.limits != defaults.limits;
-        let stated = [("limits", limits_differ), ("sandbox", driver.sandbox.is_some()), ("user", user_stated)];
+        let user_differs = table.session.is_stated(&table.key("user")) && driver.user != defaults.user;
+        let stated = [("limits", limits_differ), ("sandbox", driver.sandbox.is_some()), ("user", user_differs)];
         confinement::refuse_in_process(driver.isolation, &stated, table);
         if driver.isolation == Isolation::Process {
             driver.limits.check_threads(driver.max_concurrency, table);
