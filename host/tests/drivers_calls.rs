@@ -279,14 +279,14 @@ async fn close_waits_for_calls_and_leaves_open_what_does_not_end() {
         tokio::spawn(async move { handle.call::<_, Value>("sleep", &json!(ms), CallOptions::default()).await })
     };
     let (quick, hung) = (call("quick", 200), call("hung", 3000));
+    let handle = registry.handle(Kind::Cloud, "quick").unwrap();
     let both = || registry.list().iter().all(|driver| driver.in_flight == 1);
     eventually("both are called", both).await;
     registry.close(Duration::from_millis(600)).await;
     assert_eq!(quick.await.unwrap().unwrap(), json!("slept"), "a call that is out is not cut");
     assert!(folder.path().join("quick.closed").exists());
     assert!(!folder.path().join("hung.closed").exists(), "never while a call is out");
-    let error = registry.handle(Kind::Cloud, "quick").unwrap();
-    let error = error.call::<_, Value>("echo", &json!(1), CallOptions::default()).await.unwrap_err();
+    let error = handle.call::<_, Value>("echo", &json!(1), CallOptions::default()).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::UNAVAILABLE, "{error}");
     drop(hung);
 }

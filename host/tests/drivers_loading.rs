@@ -214,9 +214,9 @@ async fn open_and_health_have_a_deadline_and_are_named() {
         ("refuses", format!("-DOPEN={refuse}"), ["stage open", "auth_failed: who are you", "configuration"]),
         ("hangs", "-DOPEN=nap(3000)".into(), ["stage open", "no answer within 0.3 s", "configuration"]),
         ("null", "-DNULL_INSTANCE".into(), ["stage open", "a null instance", "configuration"]),
-        ("ill", format!("-DHEALTH={refuse}"), ["stage health", "auth_failed: who are you", "restart"]),
-        ("slow", "-DHEALTH=nap(3000)".into(), ["stage health", "no answer within 0.3 s", "restart"]),
-        ("mad", r#"-DHEALTH=return text(0, "[1")"#.into(), ["stage health", "health cannot be read", "restart"]),
+        ("ill", format!("-DHEALTH={refuse}"), ["stage health", "auth_failed: who are you", "reload"]),
+        ("slow", "-DHEALTH=nap(3000)".into(), ["stage health", "no answer within 0.3 s", "reload"]),
+        ("mad", r#"-DHEALTH=return text(0, "[1")"#.into(), ["stage health", "health cannot be read", "reload"]),
     ] {
         let library = build(path, name, &whole, &[&switch]);
         let mut settings = settings(path);
@@ -280,7 +280,7 @@ async fn the_private_copy_is_private_checked_and_replaced() {
     let answer: u64 = handle.call("echo", &2, Default::default()).await.unwrap();
     assert_eq!(answer, 2);
     let left: Vec<_> = fs::read_dir(copy.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 2, "the copy and the record of its probe: {left:?}");
+    assert_eq!(left.len(), 3, "the copy, the record of its probe and what served: {left:?}");
 }
 
 #[tokio::test]

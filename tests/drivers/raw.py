@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -IB
 """A load balancer driver that does to its wire what it is told: `raw.py STEP=ACT ...`. A step is `hello`, `open`, `health`,
-`close` or a method; what is not named goes well. It knows the frames from docs/driver-protocol.md and takes nothing from the
+`close` or a method; what is not named goes well (and `serial_by=WORD` is for the manifest). It knows the frames from docs/driver-protocol.md and takes nothing from the
 driver that authors copy, which cannot be made to do any of this."""
 
 import itertools
@@ -17,6 +17,7 @@ STREAM = WIRE.makefile("rb")
 STEPS = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
 HELD = set()  # calls that are answered once they are cancelled
 NUMBERS = itertools.count(1)
+ANSWERED = itertools.count()
 
 MANIFEST = {
     "name": "raw",
@@ -24,7 +25,7 @@ MANIFEST = {
     "kind": "load_balancer",
     "interface": "load_balancer/1",
     "methods": ["apply", "observe", "suspend", "enable", "delete", "create_node"],
-    "serial_by": "none",
+    "serial_by": STEPS.get("serial_by", "none"),
 }
 
 
@@ -96,9 +97,12 @@ def keep_somebody():
 ACTS = {
     "good": lambda number: say(good(number)),
     "never": lambda number: None,
+    "once": lambda number: next(ANSWERED) == 0 and say(good(number, "health")),
+    "ill_later": lambda number: ACTS["good" if next(ANSWERED) == 0 else "error"](number),
     "until_cancelled": HELD.add,
     "late": lambda number: threading.Timer(0.7, say, (good(number),)).start(),
     "deaf": lambda number: time.sleep(1000),
+    "busy": lambda number: (time.sleep(1.5), say(good(number))),
     # Frames that are none.
     "no_json": lambda number: say(frame(b"no json")),
     "no_object": lambda number: say(frame(json.dumps([{"id": number, "result": None}]).encode())),

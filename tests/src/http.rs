@@ -37,14 +37,21 @@ impl Response {
 pub fn get(port: u16, path: &str, headers: &str) -> io::Result<Response> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    exchange(stream, path, headers)
+    exchange(stream, "GET", path, headers)
+}
+
+/// POSTs to a path over TCP, without a body.
+pub fn post(port: u16, path: &str, headers: &str) -> io::Result<Response> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    exchange(stream, "POST", path, headers)
 }
 
 /// GETs a path over a Unix socket.
 pub fn get_unix(socket: &Path, path: &str, headers: &str) -> io::Result<Response> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    exchange(stream, path, headers)
+    exchange(stream, "GET", path, headers)
 }
 
 /// Sends any request with a JSON body over TCP.
@@ -56,8 +63,8 @@ pub fn send(port: u16, method: &str, path: &str, body: &Value) -> io::Result<Res
     answer(stream, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{head}connection: close\r\n\r\n{body}"))
 }
 
-fn exchange(stream: impl Read + Write, path: &str, headers: &str) -> io::Result<Response> {
-    answer(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n"))
+fn exchange(stream: impl Read + Write, method: &str, path: &str, headers: &str) -> io::Result<Response> {
+    answer(stream, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n"))
 }
 
 fn answer(mut stream: impl Read + Write, request: &str) -> io::Result<Response> {

@@ -361,7 +361,7 @@ fn files_that_may_not_be_run() {
         ("writable", command("writable.py"), &["file: ", "found mode 0757, so that others may write it", "chmod go-w"]),
         ("parent", command("shared/driver.py"), &["file: ", "found the parent folder", "others may write"]),
         ("pin", format!("{}\nsha256 = \"{}\"", command("driver.py"), "0".repeat(64)), &["checksum: ", "expected 0000"]),
-        ("config", format!("{}\nconfig = {{ delay = 1 }}", command("driver.py")), &["configuration: ", "config/delay"]),
+        ("config", format!("{}\nconfig = {{ delay = 1 }}", command("driver.py")), &["configuration: ", "config.delay"]),
     ];
     if rustix::process::geteuid().is_root() {
         let foreign = put(&site, "foreign.py", 0o755, &driver);

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
@@ -14,6 +14,8 @@ use tokio::{
 use super::exit::Failure;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For what takes the daemon a while: to load a driver is a probe, an `open` and a `health`, perhaps behind another load.
+const LONG_TIMEOUT: Duration = Duration::from_secs(180);
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Where the daemon is.
@@ -47,33 +49,45 @@ impl Daemon {
 
     /// GETs a path and returns its JSON. A problem body becomes a failure with its detail.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::GET, path, TIMEOUT).await
+    }
+
+    /// POSTs to a path, without a body, and returns its JSON. A problem body becomes a failure with its detail.
+    pub async fn post(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::POST, path, LONG_TIMEOUT).await
+    }
+
+    async fn request(&self, method: Method, path: &str, timeout: Duration) -> Result<Value, Failure> {
         let exchange = async {
             match self {
                 Self::Socket(socket) => {
                     let stream = UnixStream::connect(socket).await.map_err(|error| self.unavailable(error))?;
-                    self.exchange(stream, "localhost", path).await
+                    self.exchange(stream, "localhost", method, path).await
                 }
                 Self::Tcp(address) => {
                     let stream = TcpStream::connect(address).await.map_err(|error| self.unavailable(error))?;
-                    self.exchange(stream, address, path).await
+                    self.exchange(stream, address, method, path).await
                 }
             }
         };
-        tokio::time::timeout(TIMEOUT, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .map_err(|_| self.unavailable(format!("no answer within {} s", TIMEOUT.as_secs())))?
+            .map_err(|_| self.unavailable(format!("no answer within {} s", timeout.as_secs())))?
     }
 
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         host: &str,
+        method: Method,
         path: &str,
     ) -> Result<Value, Failure> {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(error))?;
         tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", host)
             .body(Empty::<Bytes>::new())
             .map_err(|error| Failure::Usage(format!("{path:?} is no path: {error}")))?;
@@ -90,6 +104,7 @@ impl Daemon {
             return Ok(value);
         }
         let detail = value["detail"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Err(Failure::Failed(format!("{detail} (HTTP {})", status.as_u16())))
+        let text = format!("{detail} (HTTP {})", status.as_u16());
+        Err(if status == StatusCode::SERVICE_UNAVAILABLE { Failure::Unavailable(text) } else { Failure::Failed(text) })
     }
 }

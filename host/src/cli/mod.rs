@@ -47,12 +47,19 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the roles that daemon.roles switches on
-    Serve,
+    Serve {
+        /// Reload a driver by itself when its file changes, as daemon.watch_drivers = true
+        #[arg(long)]
+        watch: bool,
+    },
     /// Run the worker alone: take Gearman messages and drive the appliance on this node
     Worker {
         /// Name under known_drivers.load_balancer, instead of worker.driver
         #[arg(long, value_name = "NAME")]
         driver: Option<String>,
+        /// Reload a driver by itself when its file changes, as daemon.watch_drivers = true
+        #[arg(long)]
+        watch: bool,
     },
     /// What is loaded, what a driver file says of itself, whether it would load
     #[command(subcommand)]
@@ -106,8 +113,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { config, output, socket, url, command } = arguments;
     let place = Place { config, socket, url, output };
     let outcome: Outcome = match command {
-        Command::Serve => serve::serve(&place),
-        Command::Worker { driver } => serve::worker(&place, driver),
+        Command::Serve { watch } => serve::serve(&place, watch),
+        Command::Worker { driver, watch } => serve::worker(&place, driver, watch),
         Command::Driver(command) => driver::run(&place, command),
         Command::Config(command) => config::run(&place, command),
         Command::Job(command) => job::run(&place, command),

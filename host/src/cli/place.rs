@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the options that every command has say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Place {
     /// The configuration file.
     pub config: PathBuf,
@@ -21,6 +21,17 @@ pub struct Place {
     pub url: Option<String>,
     /// Form of the result.
     pub output: Output,
+}
+
+/// A value that an option of the command lays over the configuration.
+#[derive(Clone, Debug)]
+pub struct SetByOption {
+    /// The key.
+    pub key: &'static str,
+    /// The value, as TOML or text.
+    pub value: String,
+    /// How the operator knows it.
+    pub option: &'static str,
 }
 
 impl Place {
@@ -35,11 +46,11 @@ impl Place {
         finish(&Loader::new(&ProcessEnvironment).file(&self.config))
     }
 
-    /// Reads the configuration for a daemon, with what the command's options lay over it: `(key, value, option)`. The
-    /// drivers' own sections are held against their schemas.
-    pub fn load_all(&self, options: &[(&str, &str, &str)]) -> Result<Loaded, Failure> {
+    /// Reads the configuration for a daemon, with what the command's options lay over it. The drivers' own sections are held
+    /// against their schemas.
+    pub fn load_all(&self, options: &[SetByOption]) -> Result<Loaded, Failure> {
         let mut loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
-        for (key, value, option) in options {
+        for SetByOption { key, value, option } in options {
             loader = loader.set(key, value, option);
         }
         finish(&loader)

@@ -39,6 +39,7 @@ pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -
     settings.trust_own_files = config.drivers.trust_own_files;
     settings.call_timeout = config.drivers.call_timeout;
     settings.health_interval = config.drivers.health_interval;
+    settings.drain_timeout = config.drivers.drain_timeout;
     for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
         settings.drivers.push(entry(driver));
     }
@@ -141,7 +142,6 @@ pub fn controller(config: &Config) -> worker::Settings {
         diagnostics_targets: config.worker.diagnostics_targets.clone(),
         diagnostics_timeout: config.worker.diagnostics_timeout,
         call_timeout,
-        apply_timeout: defaults.apply_timeout.max(call_timeout),
         max_message_bytes: config.worker.max_message_bytes,
         max_depth: config.worker.max_depth,
         ..defaults

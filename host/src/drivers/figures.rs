@@ -105,6 +105,11 @@ impl Figures {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Methods that were called, whatever came of it.
+    pub fn methods(&self) -> Vec<String> {
+        self.methods.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     pub fn note_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }

@@ -2,47 +2,26 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use capstan_plugin_api::{DriverError, ErrorCode, Health, Manifest, Pending, Retry, SerialBy, Token};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
-    DriverEntry, LoadError,
     boundary::LONGEST_BODY,
     executor::{Answer, Call},
-    figures::Figures,
-    gate::{Pass, Turn},
+    gate::Pass,
+    generations::{Driver, Use},
     host_services::CallState,
     pipeline::Generation,
+    turns::Turn,
 };
 
 /// A pending call is not asked more often than this.
 const SHORTEST_POLL: Duration = Duration::from_millis(5);
-
-/// One configured driver, loaded or not.
-pub(super) struct Driver {
-    pub entry: DriverEntry,
-    pub call_timeout: Duration,
-    pub figures: Arc<Figures>,
-    pub generation: ArcSwapOption<Generation>,
-    pub phase: arc_swap::ArcSwap<Phase>,
-    /// What it said when it was last asked for its health; none while it is well.
-    pub unwell: arc_swap::ArcSwap<Option<String>>,
-}
-
-/// How far a driver is; what its threads do is known to its executor.
-pub(super) enum Phase {
-    Declared,
-    Loading,
-    Loaded,
-    Draining,
-    Failed(LoadError),
-}
 
 /// A way to call one driver. Cheap to clone; it stays good across generations of the driver's file.
 #[derive(Clone)]
@@ -50,6 +29,8 @@ pub struct DriverHandle {
     driver: Arc<Driver>,
     /// What the driver said when the handle was made; kept so that [`DriverHandle::manifest`] always has an answer.
     first: Arc<Manifest>,
+    /// Noted at the driver for as long as a clone of the handle is there.
+    _used: Option<Arc<Use>>,
 }
 
 /// Hook for the token of a pending call; see [`CallOptions::on_pending`].
@@ -82,27 +63,23 @@ impl fmt::Debug for CallOptions {
 
 impl fmt::Debug for DriverHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DriverHandle").field(&self.driver.entry.full_name()).finish()
-    }
-}
-
-impl Driver {
-    fn ready(&self) -> Result<Arc<Generation>, DriverError> {
-        let unavailable = |reason: String| {
-            Err(DriverError::unavailable("the driver is not available").retry(Retry::Never).for_operator(reason))
-        };
-        match (&**self.phase.load(), self.generation.load_full()) {
-            (Phase::Loaded, Some(generation)) => Ok(generation),
-            (Phase::Failed(error), _) => unavailable(error.to_string()),
-            (Phase::Draining, _) => unavailable(format!("{} is being closed", self.entry.full_name())),
-            _ => unavailable(format!("{} is not loaded yet", self.entry.full_name())),
-        }
+        f.debug_tuple("DriverHandle").field(&self.driver.full_name()).finish()
     }
 }
 
 impl DriverHandle {
     pub(super) fn new(driver: Arc<Driver>, first: Arc<Manifest>) -> Self {
-        Self { driver, first }
+        Self { driver, first, _used: None }
+    }
+
+    /// The handle for a running service that needs these methods: as long as it or a clone of it is there, no generation without
+    /// them takes over, and the entry cannot be removed from the table.
+    #[must_use]
+    pub fn used_by(self, service: &str, methods: &[&str]) -> Self {
+        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        let used = Arc::new(Use { service: service.to_owned(), methods });
+        self.driver.note_use(&used);
+        Self { _used: Some(used), ..self }
     }
 
     /// The manifest of the generation that serves now.
@@ -118,7 +95,12 @@ impl DriverHandle {
 
     /// Name in `known_drivers`, without the kind.
     pub fn name(&self) -> &str {
-        &self.driver.entry.name
+        &self.driver.name
+    }
+
+    /// Deadline of a call that brings none, of the generation that serves now.
+    pub fn call_timeout(&self) -> Option<Duration> {
+        self.driver.generation.load().as_ref().map(|generation| generation.call_timeout)
     }
 
     /// Calls `method` and waits for the answer, following a pending one through `poll` until the deadline. A method that the
@@ -135,7 +117,7 @@ impl DriverHandle {
     {
         let started = Instant::now();
         let outcome = self.try_call(method, params, options, started).await;
-        self.driver.figures.note_call(method, started.elapsed(), outcome.as_ref().err());
+        self.driver.lineage.figures.note_call(method, started.elapsed(), outcome.as_ref().err());
         outcome
     }
 
@@ -150,29 +132,55 @@ impl DriverHandle {
         P: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let generation = self.driver.ready()?;
-        if !options.is_unlisted && !generation.manifest.has(method) {
-            return Err(DriverError::not_supported(method));
-        }
         let params = raw(method, params)?;
-        let deadline = started + options.deadline.unwrap_or(self.driver.call_timeout);
-        let key = match generation.manifest.serial_by {
-            SerialBy::Device => options.serial_key.as_deref(),
-            SerialBy::None => None,
-            _ => Some(""),
-        };
-        let pass = generation.gate.enter(key, deadline).await?;
+        let (generation, deadline, pass) = self.admit(method, &options, started).await?;
         let turn = pass.turn.clone();
         let state = generation.calls.begin(method.into(), &options.request_id, deadline);
         let call = Call { method: Arc::clone(&state.method), params, state: Arc::clone(&state), pass };
-        let body = match generation.executor.invoke(call).await? {
-            Answer::Done(body) => body,
-            Answer::Pending(pending) => follow(&generation, &state, pending, turn, &options).await?,
+        let answer = match generation.executor.invoke(call).await {
+            Ok(Answer::Done(body)) => Ok(body),
+            Ok(Answer::Pending(pending)) => follow(&generation, &state, pending, turn, &options).await,
+            Err(error) => Err(error),
         };
+        let body = answer.map_err(|error| if_cut_off(&generation, error))?;
         serde_json::from_slice(&body).map_err(|error| {
             DriverError::internal(format!("the driver's answer to {method} cannot be read"))
                 .for_operator(format!("{method}: {error}"))
         })
+    }
+
+    /// The generation that takes the call, the call's deadline, and its place and turn. A call that waited goes to the generation
+    /// that serves by then: the one before has not seen it.
+    async fn admit(
+        &self,
+        method: &str,
+        options: &CallOptions,
+        started: Instant,
+    ) -> Result<(Arc<Generation>, Instant, Pass), DriverError> {
+        let mut generation = self.driver.ready()?;
+        let deadline = started + options.deadline.unwrap_or(generation.call_timeout);
+        let mut turn: Option<(SerialBy, Arc<Turn>)> = None;
+        loop {
+            if !options.is_unlisted && !generation.manifest.has(method) {
+                return Err(DriverError::not_supported(method));
+            }
+            let by = generation.manifest.serial_by;
+            let kept = match turn.take() {
+                Some((kept_by, kept)) if kept_by == by => kept,
+                // Given back first, or it would wait for itself.
+                other => {
+                    drop(other);
+                    generation.gate.turn(by, options.serial_key.as_deref(), deadline).await?
+                }
+            };
+            let place = generation.gate.place(deadline).await?;
+            let now = self.driver.ready()?;
+            if Arc::ptr_eq(&now, &generation) {
+                return Ok((generation, deadline, Pass { place: Some(place), turn: Some(kept) }));
+            }
+            turn = Some((by, kept));
+            generation = now;
+        }
     }
 
     /// Asks for the driver's health, at most for `timeout`.
@@ -182,6 +190,17 @@ impl DriverHandle {
     pub async fn health(&self, timeout: Duration) -> Result<Health, DriverError> {
         self.driver.ready()?.executor.health(timeout).await
     }
+}
+
+/// What a caller is told whose call was cancelled because its generation's time was over.
+fn if_cut_off(generation: &Generation, error: DriverError) -> DriverError {
+    if error.code != ErrorCode::CANCELLED || !generation.cut_off.load(Ordering::Acquire) {
+        return error;
+    }
+    DriverError::unavailable("the driver was replaced while the call was out").retry(Retry::Never).for_operator(format!(
+        "generation {} had drivers.drain_timeout_seconds to end its calls; what this one did is not known ({error})",
+        generation.number
+    ))
 }
 
 fn raw<P: Serialize + ?Sized>(method: &str, params: &P) -> Result<Box<RawValue>, DriverError> {

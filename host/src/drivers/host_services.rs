@@ -124,12 +124,12 @@ pub(super) struct HostServices {
     pub kind: Kind,
     pub name: String,
     pub calls: Arc<CallTable>,
-    pub state: InstanceState,
+    pub state: Arc<InstanceState>,
     pub programs: Programs,
     pub secrets: BTreeMap<String, Secret>,
     pub on_notify: Option<NotifyHook>,
     pub on_log: Option<LogHook>,
-    pub kept: Kept,
+    pub kept: Arc<Kept>,
     /// See [`HostServices::end`].
     pub ending: AtomicBool,
 }
@@ -146,7 +146,7 @@ impl HostServices {
     }
 }
 
-/// What instances of a driver leave for `driver info`.
+/// What the generations of a driver leave for `driver info`.
 #[derive(Default)]
 pub(super) struct Kept {
     figures: Mutex<BTreeMap<String, f64>>,

@@ -18,7 +18,7 @@ const LONGEST_KEY: usize = 200;
 const LONGEST_VALUE: usize = 64 << 10;
 const MOST_KEYS: usize = 4096;
 
-/// State of one instance, below a folder of its own. One process at a time uses it.
+/// State of one instance, below a folder of its own. One process at a time uses it, through one value of this type.
 pub(super) struct InstanceState {
     folder: PathBuf,
     turn: Mutex<()>,

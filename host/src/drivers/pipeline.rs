@@ -22,12 +22,11 @@ use super::{
     configuration,
     error::{Failure, Stage, one_line},
     executor::{Answer, Executor, interpret},
-    figures::Figures,
     file,
     gate::Gate,
-    host_services::{CallTable, HostServices, Kept},
+    generations::{Lineage, check_needs},
+    host_services::{CallTable, HostServices},
     in_process::{InProcess, Limits, read_health},
-    instance_state::InstanceState,
     integrity,
     isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
@@ -40,12 +39,29 @@ use super::{
 /// One loaded version of a driver's file with its open instance.
 pub(super) struct Generation {
     pub number: u64,
+    /// The entry that it was loaded for.
+    pub entry: DriverEntry,
+    /// Deadline of a call that brings none.
+    pub call_timeout: Duration,
     pub manifest: Arc<Manifest>,
     pub sha256: String,
     pub gate: Gate,
     pub calls: Arc<CallTable>,
     pub services: Arc<HostServices>,
     pub executor: Box<dyn Executor>,
+    /// Its time is over: calls that are still out have been cancelled.
+    pub cut_off: AtomicBool,
+}
+
+/// What a load is to bring.
+#[derive(Default)]
+pub(super) struct Plan<'a> {
+    /// Number of the generation.
+    pub number: u64,
+    /// Hash of the kept copy of a library to load; none means the entry's file.
+    pub kept: Option<&'a str>,
+    /// Methods that the driver must have.
+    pub needs: &'a [String],
 }
 
 /// Takes an entry through all stages. Blocks, so it may not run on a thread of the runtime; runs the driver's `open` and
@@ -53,15 +69,18 @@ pub(super) struct Generation {
 pub(super) fn load(
     settings: &Settings,
     entry: &DriverEntry,
-    number: u64,
-    figures: &Arc<Figures>,
+    plan: &Plan<'_>,
+    lineage: &Lineage,
     runtime: &Handle,
 ) -> Result<Generation, LoadError> {
     let calls = Arc::new(CallTable::default());
-    let services = Arc::new(services(settings, entry, &calls));
-    let loading = Loading { settings, entry, figures, runtime, calls, services };
-    let path = file::resolve(&settings.driver_directory, entry.file());
-    loading.stages(&path, number).map_err(|failure| failure.of(entry.full_name(), path))
+    let services = Arc::new(services(settings, entry, &calls, lineage));
+    let loading = Loading { settings, entry, plan, lineage, runtime, calls, services };
+    let path = match plan.kept {
+        None => file::resolve(&settings.driver_directory, entry.file()),
+        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
+    };
+    loading.stages(&path).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
 /// Starts a command for its manifest only, as far as its hello. Needs tokio's runtime.
@@ -74,11 +93,11 @@ pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifes
     let path = file::resolve(&settings.driver_directory, entry.file());
     let runtime = Handle::current();
     let look = move || {
-        let figures = Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone()));
+        let (plan, lineage) = (Plan::default(), Lineage::new(&settings, entry.kind, &entry.name));
         let calls = Arc::new(CallTable::default());
-        let services = Arc::new(services(&settings, &entry, &calls));
-        let loading =
-            Loading { settings: &settings, entry: &entry, figures: &figures, runtime: &runtime, calls, services };
+        let services = Arc::new(services(&settings, &entry, &calls, &lineage));
+        let (settings, entry) = (&settings, &entry);
+        let loading = Loading { settings, entry, plan: &plan, lineage: &lineage, runtime: &runtime, calls, services };
         let seen = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&seen);
         // What was wanted is known by then, so it goes no further.
@@ -115,14 +134,15 @@ type Loaded = (Arc<Manifest>, String, Box<dyn Executor>);
 struct Loading<'a> {
     settings: &'a Settings,
     entry: &'a DriverEntry,
-    figures: &'a Arc<Figures>,
+    plan: &'a Plan<'a>,
+    lineage: &'a Lineage,
     runtime: &'a Handle,
     calls: Arc<CallTable>,
     services: Arc<HostServices>,
 }
 
 impl Loading<'_> {
-    fn stages(self, path: &Path, number: u64) -> Result<Generation, Failure> {
+    fn stages(self, path: &Path) -> Result<Generation, Failure> {
         if !is_name(&self.entry.name) {
             return Err(Failure::new(
                 Stage::Resolve,
@@ -135,20 +155,44 @@ impl Loading<'_> {
             DriverProgram::Library(_) => self.library(path)?,
             DriverProgram::Command(command) => self.command(path, command, self.judge())?,
         };
-        let gate = Gate::new(self.entry.max_concurrency, self.entry.max_queue);
-        let Self { calls, services, .. } = self;
-        Ok(Generation { number, manifest, sha256, gate, calls, services, executor })
+        let Self { settings, entry, plan, lineage, calls, services, .. } = self;
+        Ok(Generation {
+            number: plan.number,
+            entry: entry.clone(),
+            call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
+            manifest,
+            sha256,
+            gate: Gate::new(entry.max_concurrency, entry.max_queue, Arc::clone(&lineage.turns)),
+            calls,
+            services,
+            executor,
+            cut_off: AtomicBool::new(false),
+        })
     }
 
     fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
-        let checked = file::open(path, settings.trust_own_files)?;
-        let (facts, manifest) = manifest::read(&checked.bytes)?;
+        let pin = entry.sha256.as_deref();
+        let (bytes, hash) = match self.plan.kept {
+            None => {
+                let checked = file::open(path, settings.trust_own_files)?;
+                let hash = integrity::check(pin, &entry.trust, &checked);
+                (checked.bytes, hash)
+            }
+            Some(sha256) => {
+                let bytes = Store::open(&settings.state_dir)?.read(sha256)?;
+                let hash = integrity::check_kept(pin, &entry.trust, &bytes);
+                (bytes, hash)
+            }
+        };
+        let (facts, manifest) = manifest::read(&bytes)?;
         compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
+        check_needs(&manifest, self.plan.needs)?;
+        // Asked for above, told here: a file that is no driver at all is better told so.
+        let sha256 = hash?;
         let store = Store::open(&settings.state_dir)?;
-        let copy = store.keep(&sha256, &checked.bytes)?;
-        drop(checked);
+        let copy = store.keep(&sha256, &bytes)?;
+        drop(bytes);
         if entry.isolation == Isolation::Process {
             // The process is its own probe: what crashes or hangs there costs the daemon nothing.
             configuration::check(&manifest, &entry.config)?;
@@ -159,6 +203,7 @@ impl Loading<'_> {
         }
         probe::probe(settings, &store, &sha256, &copy)?;
         configuration::check(&manifest, &entry.config)?;
+        self.lineage.note_mapped(&sha256);
         let loaded = loader::load(&copy)?;
         if facts.manifest.as_deref() != Some(&loaded.manifest) {
             return Err(Failure::new(
@@ -174,7 +219,7 @@ impl Loading<'_> {
             max_lost: settings.max_lost,
             cancel_grace: settings.cancel_grace,
         };
-        let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(self.figures));
+        let executor = InProcess::new(&entry.full_name(), instance, limits, Arc::clone(&self.lineage.figures));
         Ok((Arc::new(manifest), sha256, Box::new(executor)))
     }
 
@@ -195,10 +240,11 @@ impl Loading<'_> {
 
     /// Whether what a command says of itself is what the entry asks for.
     fn judge(&self) -> Judge {
-        let (kind, config) = (self.entry.kind, self.entry.config.clone());
+        let (kind, config, needs) = (self.entry.kind, self.entry.config.clone(), self.plan.needs.to_vec());
         Arc::new(move |manifest: &Manifest| {
             manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
+            check_needs(manifest, &needs)?;
             configuration::check(manifest, &config)
         })
     }
@@ -223,24 +269,24 @@ impl Loading<'_> {
                 health: settings.health_timeout,
             },
             cancel_grace: settings.cancel_grace,
-            figures: Arc::clone(self.figures),
+            figures: Arc::clone(&self.lineage.figures),
             runtime: self.runtime.clone(),
         })
     }
 }
 
-fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>) -> HostServices {
+fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, lineage: &Lineage) -> HostServices {
     let full_name = entry.full_name();
     HostServices {
         kind: entry.kind,
         name: entry.name.clone(),
         calls: Arc::clone(calls),
-        state: InstanceState::new(settings.state_dir.join("driver-state").join(&full_name).join("default")),
+        state: Arc::clone(&lineage.state),
         programs: Programs::new(&settings.state_dir, &full_name, settings.systemd_run.clone()),
         secrets: entry.secrets.clone(),
         on_notify: settings.on_notify.clone(),
         on_log: settings.on_log.clone(),
-        kept: Kept::default(),
+        kept: Arc::clone(&lineage.kept),
         ending: AtomicBool::new(false),
     }
 }
@@ -305,7 +351,7 @@ fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instanc
             Stage::Health,
             one_line(&found),
             "a healthy instance",
-            "correct what it names, then restart the daemon",
+            "correct what it names, then `capstan driver reload`",
         )
     };
     let run = move || {

@@ -1,265 +1,127 @@
-//! All configured drivers, and what can be told of them.
+//! All configured drivers.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    io::PipeWriter,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use capstan_plugin_api::Manifest;
-use serde::Serialize;
 use tokio::runtime::Handle;
 
 use super::{
-    DriverHandle, DriverUnavailable, Isolation, Kind, LoadError, Notification, RequiredDriversFailed, Settings,
-    executor::Standing,
-    figures::Figures,
-    file,
-    handle::{Driver, Phase},
+    DriverEntry, DriverHandle, DriverInfo, DriverUnavailable, Kind, LoadError, RequiredDriversFailed, Settings,
+    generations::{Drains, Driver, History, Lineage, Loading, Phase, Times, on_thread},
     monitor,
-    pipeline::{self, Generation},
+    store::Store,
 };
 
 /// Threads that load drivers.
 const LOADERS: usize = 4;
 
+/// How an entry is found.
+pub(super) type Key = (Kind, String);
+
 /// The drivers of one daemon. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    drivers: BTreeMap<(Kind, String), Arc<Driver>>,
-    settings: Settings,
-    /// Where the processes of isolated drivers are looked after.
-    runtime: Handle,
-}
-
-/// State of a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DriverState {
-    /// In the table, not looked at yet.
-    Declared,
-    /// On its way through the stages.
-    Loading,
-    /// Takes calls.
-    Ready,
-    /// Takes no more calls and finishes those that are out.
-    Draining,
-    /// Takes calls, but says that it cannot do its work.
-    Unhealthy,
-    /// Its process ended; another one is on its way.
-    Restarting,
-    /// Its processes ended too often; it is left alone for a while, or until it is restarted by hand.
-    CircuitOpen,
-    /// Lost too many threads; takes no calls until they are back.
-    Quarantined,
-    /// Not loaded.
-    Failed,
-}
-
-impl DriverState {
-    /// All states.
-    pub const ALL: [Self; 9] = [
-        Self::Declared,
-        Self::Loading,
-        Self::Ready,
-        Self::Unhealthy,
-        Self::Restarting,
-        Self::CircuitOpen,
-        Self::Draining,
-        Self::Quarantined,
-        Self::Failed,
-    ];
-
-    /// As lists and figures show it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Declared => "declared",
-            Self::Loading => "loading",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Unhealthy => "unhealthy",
-            Self::Restarting => "restarting",
-            Self::CircuitOpen => "circuit_open",
-            Self::Quarantined => "quarantined",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// A call that is out.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunningCall {
-    /// Method.
-    pub method: String,
-    /// Id of the request that caused it.
-    pub request_id: String,
-    /// Since it was handed over.
-    pub seconds: f64,
-    /// Steps done, of how many, and what it is at; as the driver told.
-    pub progress: Option<(u64, u64, String)>,
-}
-
-/// A driver as lists, `/drivers/v1` and metrics show it.
-#[derive(Clone, Debug, Serialize)]
-pub struct DriverInfo {
-    /// Kind.
-    pub kind: Kind,
-    /// Name in the table.
-    pub name: String,
-    /// State.
-    pub state: DriverState,
-    /// Version of the driver, once its manifest has been read.
-    pub version: Option<String>,
-    /// Vendor of the driver.
-    pub vendor: Option<String>,
-    /// Where it runs.
-    pub isolation: Isolation,
-    /// Its file, as configured and resolved.
-    pub path: PathBuf,
-    /// SHA-256 of what is loaded.
-    pub sha256: Option<String>,
-    /// Counts the versions of the file that were loaded since the daemon started; 0 without one.
-    pub generation: u64,
-    /// Calls that ended.
-    pub calls: u64,
-    /// Failed calls by code.
-    pub errors: BTreeMap<String, u64>,
-    /// Panics that were caught inside the driver.
-    pub panics: u64,
-    /// Calls that run.
-    pub in_flight: usize,
-    /// Calls that wait.
-    pub queue: usize,
-    /// Threads that did not come back.
-    pub lost_threads: usize,
-    /// Process of its own, while it has one.
-    pub pid: Option<u32>,
-    /// Processes that were started after the first one.
-    pub restarts: u64,
-    /// How processes of its own ended, by the word for it.
-    pub ends: BTreeMap<String, u64>,
-    /// Half of the calls took at most so many seconds.
-    pub p50: Option<f64>,
-    /// 99 of 100 calls took at most so many seconds.
-    pub p99: Option<f64>,
-    /// Seconds spent in calls.
-    pub seconds: f64,
-    /// The last thing that went wrong, in one line.
-    pub last_error: Option<String>,
-    /// Methods that it answers.
-    pub methods: Vec<String>,
-    /// Calls that are out.
-    pub running: Vec<RunningCall>,
-    /// The driver's own figures.
-    pub figures: BTreeMap<String, f64>,
-    /// What it pushed lately.
-    pub notices: Vec<Notification>,
+pub(super) struct Inner {
+    pub drivers: ArcSwap<BTreeMap<Key, Arc<Driver>>>,
+    pub settings: ArcSwap<Settings>,
+    pub drains: Drains,
+    /// Where generations drain, and the processes of isolated drivers are looked after.
+    pub runtime: Handle,
+    /// Held while a new table is taken over.
+    pub applying: Arc<tokio::sync::Mutex<()>>,
+    /// Tells the watcher of files that the table has changed, and by being closed that it is to end.
+    watcher: Mutex<Option<PipeWriter>>,
+    /// By name, also of drivers that were removed, as long as one of their generations is there.
+    lineages: Mutex<BTreeMap<Key, Weak<Lineage>>>,
+    loads: Mutex<usize>,
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.inner.drivers.values().map(|driver| driver.entry.full_name())).finish()
+        f.debug_set().entries(self.drivers().iter().map(|driver| driver.full_name())).finish()
+    }
+}
+
+impl Inner {
+    pub fn loads(&self) -> MutexGuard<'_, usize> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn watcher(&self) -> MutexGuard<'_, Option<PipeWriter>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the copies of files that no driver needs any more.
+    pub fn prune(&self) {
+        let drivers = self.drivers.load();
+        let needed: BTreeSet<String> = drivers.values().flat_map(|driver| driver.hashes()).collect();
+        let known: BTreeSet<String> = drivers.values().map(|driver| driver.full_name()).collect();
+        Store::prune(&self.settings.load().state_dir, |hash| needed.contains(hash), |driver| known.contains(driver));
+    }
+
+    /// A driver for an entry, not loaded yet.
+    pub fn declare(&self, settings: &Settings, entry: &DriverEntry) -> Arc<Driver> {
+        let mut lineages = self.lineages.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lineages.entry((entry.kind, entry.name.clone())).or_default();
+        let lineage = match kept.upgrade() {
+            Some(before) => before.renewed(settings, entry.kind, &entry.name),
+            None => Lineage::new(settings, entry.kind, &entry.name),
+        };
+        let lineage = Arc::new(lineage);
+        *kept = Arc::downgrade(&lineage);
+        let history = History::read(Store::history_path(&settings.state_dir, &entry.full_name()));
+        Arc::new(Driver::new(entry.clone(), lineage, history))
     }
 }
 
 impl Registry {
     /// Loads all entries, several at a time, on threads of its own. A driver that fails stays in the registry as failed; only
-    /// when a required one fails are the others closed again and the failures returned.
+    /// when a required one fails are the others closed again and the failures returned. Needs a tokio runtime.
     pub async fn open(settings: Settings) -> Result<Self, RequiredDriversFailed> {
-        let registry = Self::declare(settings);
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let inner = Inner {
+            drivers: ArcSwap::default(),
+            settings: ArcSwap::from_pointee(settings),
+            drains: Drains::default(),
+            runtime: Handle::current(),
+            applying: Arc::default(),
+            watcher: Mutex::default(),
+            lineages: Mutex::default(),
+            loads: Mutex::new(0),
+        };
+        let settings = inner.settings.load_full();
+        let drivers =
+            settings.drivers.iter().map(|entry| ((entry.kind, entry.name.clone()), inner.declare(&settings, entry)));
+        inner.drivers.store(Arc::new(drivers.collect()));
+        let registry = Self { inner: Arc::new(inner) };
+        registry.drivers().iter().for_each(|driver| monitor::watch(&registry.inner, driver));
         let loading = registry.clone();
-        let started = thread::Builder::new().name("drivers".into()).spawn(move || {
-            loading.load_all();
-            let _nobody_waits = sender.send(());
-        });
-        match started {
-            Ok(_thread) => drop(receiver.await),
-            Err(error) => tracing::error!(%error, "no thread to load drivers on; none is loaded"),
+        let load_all = move || {
+            let _loading = Loading::begin(&loading.inner);
+            let drivers = loading.drivers();
+            in_parallel(&drivers, |driver| loading.load(driver));
+        };
+        if let Err(error) = on_thread(load_all).await {
+            tracing::error!(%error, "the drivers cannot be loaded");
         }
-        let failures: Vec<LoadError> = registry
-            .inner
-            .drivers
-            .values()
-            .filter(|driver| driver.entry.required)
-            .filter_map(|driver| match &**driver.phase.load() {
-                Phase::Failed(error) => Some(error.clone()),
-                _ => None,
-            })
-            .collect();
+        let required = |driver: &&Arc<Driver>| driver.entry.load().required;
+        let failures: Vec<_> =
+            registry.drivers().iter().filter(required).filter_map(|driver| failure(driver)).collect();
         if failures.is_empty() {
             return Ok(registry);
         }
         registry.close(Duration::from_secs(5)).await;
         Err(RequiredDriversFailed(failures))
-    }
-
-    fn declare(settings: Settings) -> Self {
-        let driver = |entry: &super::DriverEntry| Driver {
-            entry: entry.clone(),
-            call_timeout: entry.call_timeout.unwrap_or(settings.call_timeout),
-            figures: Arc::new(Figures::new(entry.kind.as_str(), &entry.name, settings.figures.clone())),
-            generation: arc_swap::ArcSwapOption::empty(),
-            phase: arc_swap::ArcSwap::from_pointee(Phase::Declared),
-            unwell: arc_swap::ArcSwap::from_pointee(None),
-        };
-        let drivers =
-            settings.drivers.iter().map(|entry| ((entry.kind, entry.name.clone()), Arc::new(driver(entry)))).collect();
-        Self { inner: Arc::new(Inner { drivers, settings, runtime: Handle::current() }) }.watched()
-    }
-
-    fn watched(self) -> Self {
-        let Inner { drivers, settings, runtime } = &*self.inner;
-        for driver in drivers.values() {
-            monitor::watch(driver, settings.health_interval, settings.health_timeout, runtime);
-        }
-        self
-    }
-
-    fn load_all(&self) {
-        let waiting: Mutex<VecDeque<&Arc<Driver>>> = Mutex::new(self.inner.drivers.values().collect());
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        thread::scope(|scope| {
-            for _ in 1..LOADERS.min(self.inner.drivers.len()) {
-                let helper = thread::Builder::new().name("drivers".into());
-                let run = || {
-                    while let Some(driver) = next() {
-                        self.load(driver)
-                    }
-                };
-                if helper.spawn_scoped(scope, run).is_err() {
-                    break;
-                }
-            }
-            while let Some(driver) = next() {
-                self.load(driver);
-            }
-        });
-    }
-
-    fn load(&self, driver: &Driver) {
-        driver.phase.store(Arc::new(Phase::Loading));
-        match pipeline::load(&self.inner.settings, &driver.entry, 1, &driver.figures, &self.inner.runtime) {
-            Ok(generation) => {
-                tracing::info!(
-                    driver = %driver.entry.full_name(), version = %generation.manifest.version,
-                    sha256 = %generation.sha256, "driver loaded"
-                );
-                driver.generation.store(Some(Arc::new(generation)));
-                driver.phase.store(Arc::new(Phase::Loaded));
-            }
-            Err(error) => {
-                tracing::error!("{error}");
-                driver.phase.store(Arc::new(Phase::Failed(error)));
-            }
-        }
     }
 
     /// A way to call a driver.
@@ -268,25 +130,31 @@ impl Registry {
     /// The entry does not exist (the known ones are named), or its driver was not loaded.
     pub fn handle(&self, kind: Kind, name: &str) -> Result<DriverHandle, DriverUnavailable> {
         let driver = self.driver(kind, name)?;
-        if let Phase::Failed(error) = &**driver.phase.load() {
-            return Err(DriverUnavailable::Failed(error.clone()));
+        if let Some(error) = failure(&driver) {
+            return Err(DriverUnavailable::Failed(error));
         }
         let manifest = driver.generation.load().as_ref().map(|generation| Arc::clone(&generation.manifest));
         let manifest = manifest.ok_or_else(|| DriverUnavailable::Closed { kind, name: name.to_owned() })?;
-        Ok(DriverHandle::new(Arc::clone(driver), manifest))
+        Ok(DriverHandle::new(driver, manifest))
     }
 
-    fn driver(&self, kind: Kind, name: &str) -> Result<&Arc<Driver>, DriverUnavailable> {
-        self.inner.drivers.get(&(kind, name.to_owned())).ok_or_else(|| DriverUnavailable::Unknown {
+    pub(super) fn driver(&self, kind: Kind, name: &str) -> Result<Arc<Driver>, DriverUnavailable> {
+        let drivers = self.inner.drivers.load();
+        drivers.get(&(kind, name.to_owned())).map(Arc::clone).ok_or_else(|| DriverUnavailable::Unknown {
             kind,
             name: name.to_owned(),
-            known: self.inner.drivers.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect(),
+            known: drivers.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect(),
         })
+    }
+
+    /// By kind and name.
+    pub(super) fn drivers(&self) -> Vec<Arc<Driver>> {
+        self.inner.drivers.load().values().map(Arc::clone).collect()
     }
 
     /// All drivers, by kind and name.
     pub fn list(&self) -> Vec<DriverInfo> {
-        self.inner.drivers.values().map(|driver| self.describe(driver)).collect()
+        self.drivers().iter().map(|driver| self.describe(driver)).collect()
     }
 
     /// One driver.
@@ -294,7 +162,7 @@ impl Registry {
     /// # Errors
     /// The entry does not exist; one that failed is described like any other.
     pub fn info(&self, kind: Kind, name: &str) -> Result<DriverInfo, DriverUnavailable> {
-        self.driver(kind, name).map(|driver| self.describe(driver))
+        self.driver(kind, name).map(|driver| self.describe(&driver))
     }
 
     /// The manifest of a loaded driver; none while it has none.
@@ -305,100 +173,63 @@ impl Registry {
 
     /// Why each driver that was not loaded was not.
     pub fn failures(&self) -> Vec<LoadError> {
-        let failed = |driver: &Arc<Driver>| match &**driver.phase.load() {
-            Phase::Failed(error) => Some(error.clone()),
-            _ => None,
-        };
-        self.inner.drivers.values().filter_map(failed).collect()
+        self.drivers().iter().filter_map(|driver| failure(driver)).collect()
     }
 
     /// Takes no more calls, waits at most `grace` for those that are out, and closes each driver in which none is. What a driver
     /// started with `program.start` goes on.
     pub async fn close(&self, grace: Duration) {
-        let closing = self.inner.drivers.values().filter_map(|driver| {
-            let generation = driver.generation.load_full()?;
-            if !matches!(**driver.phase.load(), Phase::Loaded) {
-                return None;
-            }
-            driver.phase.store(Arc::new(Phase::Draining));
-            let driver = Arc::clone(driver);
-            Some(tokio::spawn(async move {
-                generation.services.end();
-                if let Err(fault) = generation.executor.close(grace).await {
-                    tracing::warn!(driver = %driver.entry.full_name(), "{fault}");
-                }
-            }))
-        });
-        for closed in closing.collect::<Vec<_>>() {
-            let _a_panic_was_logged = closed.await;
+        self.inner.drains.end_by(Instant::now() + grace);
+        *self.inner.watcher() = None;
+        for driver in self.drivers() {
+            self.retire(&driver, grace);
         }
+        self.inner.drains.ended().await;
     }
 
-    fn describe(&self, driver: &Driver) -> DriverInfo {
-        let generation = driver.generation.load();
-        let generation: Option<&Arc<Generation>> = generation.as_ref();
-        let condition = generation.map(|generation| generation.executor.condition()).unwrap_or_default();
-        let phase = driver.phase.load();
-        let unwell = driver.unwell.load();
-        let state = match &**phase {
-            Phase::Declared => DriverState::Declared,
-            Phase::Loading => DriverState::Loading,
-            Phase::Loaded => match &condition.standing {
-                Standing::Serving if unwell.is_some() => DriverState::Unhealthy,
-                Standing::Serving => DriverState::Ready,
-                Standing::Restarting(_) => DriverState::Restarting,
-                Standing::CircuitOpen(_) => DriverState::CircuitOpen,
-                Standing::Quarantined(_) => DriverState::Quarantined,
-            },
-            Phase::Draining => DriverState::Draining,
-            Phase::Failed(_) => DriverState::Failed,
-        };
-        let (errors, last_call_error) = driver.figures.errors();
-        let last_error = match &**phase {
-            Phase::Failed(error) => Some(error.to_string()),
-            _ => match condition.standing {
-                Standing::Serving => Option::clone(&unwell).or(last_call_error),
-                Standing::Restarting(why) | Standing::CircuitOpen(why) | Standing::Quarantined(why) => Some(why),
-            },
-        };
-        DriverInfo {
-            kind: driver.entry.kind,
-            name: driver.entry.name.clone(),
-            state,
-            version: generation.map(|generation| generation.manifest.version.clone()),
-            vendor: generation.map(|generation| generation.manifest.vendor.clone()),
-            isolation: driver.entry.isolation,
-            path: file::resolve(&self.inner.settings.driver_directory, driver.entry.file()),
-            sha256: generation.map(|generation| generation.sha256.clone()),
-            generation: generation.map_or(0, |generation| generation.number),
-            calls: driver.figures.calls(),
-            errors,
-            panics: driver.figures.panics(),
-            in_flight: generation.map_or(0, |generation| generation.gate.running()),
-            queue: generation.map_or(0, |generation| generation.gate.waiting()),
-            lost_threads: condition.lost_threads,
-            pid: condition.pid,
-            restarts: condition.restarts,
-            ends: driver.figures.ends(),
-            p50: driver.figures.quantile(0.5),
-            p99: driver.figures.quantile(0.99),
-            seconds: driver.figures.seconds(),
-            last_error,
-            methods: generation.map(|generation| generation.manifest.methods.clone()).unwrap_or_default(),
-            running: generation.map(|generation| running(generation)).unwrap_or_default(),
-            figures: generation.map(|generation| generation.services.kept.figures()).unwrap_or_default(),
-            notices: generation.map(|generation| generation.services.kept.notices()).unwrap_or_default(),
+    /// Has a driver take no more calls, and closes it when those that are out have ended.
+    pub(super) fn retire(&self, driver: &Arc<Driver>, calls: Duration) {
+        let switch = driver.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(**driver.phase.load(), Phase::Loaded) {
+            return;
+        }
+        driver.phase.store(Arc::new(Phase::Draining));
+        let generation = driver.generation.swap(None);
+        drop(switch);
+        if let Some(generation) = generation {
+            let times = Times { calls, grace: self.inner.settings.load().cancel_grace };
+            self.inner.drains.begin(&self.inner.runtime, driver, generation, times);
         }
     }
 }
 
-fn running(generation: &Generation) -> Vec<RunningCall> {
-    let calls = generation.calls.all();
-    let shown = calls.iter().map(|call| RunningCall {
-        method: call.method.to_string(),
-        request_id: call.request_id.clone(),
-        seconds: call.started.elapsed().as_secs_f64(),
-        progress: call.progress().map(|progress| (progress.done, progress.total, progress.what)),
+fn failure(driver: &Driver) -> Option<LoadError> {
+    match &**driver.phase.load() {
+        Phase::Failed(error) => Some(error.clone()),
+        _ => None,
+    }
+}
+
+/// Does something with each of `all`, several at a time, and answers what came of it, in the same order.
+pub(super) fn in_parallel<T: Sync, R: Send>(all: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let waiting: Mutex<VecDeque<(usize, &T)>> = Mutex::new(all.iter().enumerate().collect());
+    let done: Mutex<BTreeMap<usize, R>> = Mutex::default();
+    let work = || {
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some((index, one)) = next else { return };
+            let result = run(one);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(index, result);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..LOADERS.min(all.len()) {
+            // Fewer threads are slower, but get there.
+            if thread::Builder::new().name("drivers".into()).spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
-    shown.collect()
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }

@@ -14,7 +14,7 @@ use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services:
 use crate::{config::Trust, telemetry::Figures};
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct DriverEntry {
     /// Kind, from the table.
     pub kind: Kind,
@@ -122,6 +122,8 @@ pub struct Settings {
     pub probe_timeout: Duration,
     /// Time between `cancel` and giving a thread up for lost.
     pub cancel_grace: Duration,
+    /// How long calls that are out may go on in a generation that has been replaced.
+    pub drain_timeout: Duration,
     /// Lost threads that are replaced; one more quarantines the driver.
     pub max_lost: usize,
     /// `systemd-run`, where programs of drivers are to get a scope of their own; none starts them directly.
@@ -137,7 +139,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the defaults: calls and `open` 30 s, health 5 s each 30 s, probe 10 s, grace 1 s, 4 lost threads.
+    /// Settings with the defaults: calls and `open` 30 s, health 5 s each 30 s, probe 10 s, grace 1 s, draining 60 s, 4 lost
+    /// threads.
     pub fn new(state_dir: impl Into<PathBuf>, driver_directory: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -150,6 +153,7 @@ impl Settings {
             health_interval: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(60),
             max_lost: 4,
             systemd_run: systemd_run(),
             on_notify: None,

@@ -13,8 +13,13 @@ use rustix::fs::OFlags;
 
 use super::{
     error::{Failure, Stage},
-    file,
+    file, manifest,
 };
+
+/// How names end behind a hash, and behind the name of a driver.
+const COPY: &str = ".so";
+const PROBE: &str = ".probe.json";
+const HISTORY: &str = ".history.json";
 
 /// The folder `state_dir/drivers`.
 pub(super) struct Store {
@@ -45,7 +50,7 @@ impl Store {
 
     /// The copy of `bytes`. One that is there already is compared byte by byte and replaced when it differs.
     pub fn keep(&self, sha256: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
-        let path = self.folder.join(format!("{sha256}.so"));
+        let path = self.folder.join(format!("{sha256}{COPY}"));
         if is_copy(&path, bytes) {
             return Ok(path);
         }
@@ -53,10 +58,67 @@ impl Store {
         Ok(path)
     }
 
+    /// Where the copy of a file with this hash lies.
+    pub fn copy_path(state_dir: &Path, sha256: &str) -> PathBuf {
+        state_dir.join("drivers").join(format!("{sha256}{COPY}"))
+    }
+
+    /// The bytes of a copy, if they still have its hash.
+    pub fn read(&self, sha256: &str) -> Result<Vec<u8>, Failure> {
+        let path = self.folder.join(format!("{sha256}{COPY}"));
+        let gone = |found: String| {
+            Failure::new(
+                Stage::Store,
+                found,
+                "the copy that was made when it served",
+                "install the file again and reload the driver",
+            )
+        };
+        let bytes = fs::read(&path).map_err(|error| gone(format!("a copy that cannot be read ({error})")))?;
+        let found = manifest::sha256(&bytes);
+        if found != sha256 {
+            return Err(gone(format!("a copy with sha256 {found}, so it has been changed")));
+        }
+        Ok(bytes)
+    }
+
+    /// Where it is kept which files of a driver served.
+    pub fn history_path(state_dir: &Path, full_name: &str) -> PathBuf {
+        state_dir.join("drivers").join(format!("{full_name}{HISTORY}"))
+    }
+
+    /// Removes the copies whose hash `is_needed` denies, with the outcomes of their probes, and the histories of drivers that
+    /// `is_known` denies. Nothing may be loading meanwhile.
+    pub fn prune(state_dir: &Path, is_needed: impl Fn(&str) -> bool, is_known: impl Fn(&str) -> bool) {
+        // Not there before the first copy.
+        let Ok(entries) = fs::read_dir(state_dir.join("drivers")) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let hash = name.strip_suffix(COPY).or_else(|| name.strip_suffix(PROBE)).filter(|hash| is_hash(hash));
+            let keep = match (hash, name.strip_suffix(HISTORY)) {
+                (Some(hash), _) => is_needed(hash),
+                (None, Some(full_name)) => is_known(full_name),
+                (None, None) => true,
+            };
+            if keep {
+                continue;
+            }
+            match fs::remove_file(entry.path()) {
+                Ok(()) => tracing::debug!(file = name, "no driver needs it any more; removed"),
+                Err(error) => tracing::warn!(file = name, %error, "no driver needs it any more; it cannot be removed"),
+            }
+        }
+    }
+
     /// Where the outcome of a probe is kept.
     pub fn probe_record(&self, sha256: &str) -> PathBuf {
-        self.folder.join(format!("{sha256}.probe.json"))
+        self.folder.join(format!("{sha256}{PROBE}"))
     }
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_copy(path: &Path, bytes: &[u8]) -> bool {
@@ -141,6 +203,33 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_needs_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (old, new) = ("a".repeat(64), "b".repeat(64));
+        for name in [
+            format!("{old}.so"),
+            format!("{old}.probe.json"),
+            format!("{new}.so"),
+            format!("{new}.probe.json"),
+            "cloud.a.history.json".to_owned(),
+            "cloud.gone.history.json".to_owned(),
+            "notes.so".to_owned(),
+        ] {
+            fs::write(folder.path().join("drivers").join(name), "x").unwrap();
+        }
+        Store::prune(folder.path(), |hash| hash == new, |driver| driver == "cloud.a");
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path().join("drivers")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let expected =
+            [format!("{new}.probe.json"), format!("{new}.so"), "cloud.a.history.json".into(), "notes.so".into()];
+        assert_eq!(left, expected.map(std::ffi::OsString::from));
+        assert!(store.read(&new).unwrap_err().found.contains("has been changed"));
+        assert!(store.read(&old).unwrap_err().found.contains("cannot be read"));
+    }
 
     #[test]
     fn a_copy_is_compared_to_its_last_byte() {

@@ -58,7 +58,8 @@ async fn count(State(figures): State<Figures>, request: Request, next: Next) -> 
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
     let response = next.run(request).await;
-    let method = if method == Method::GET || method == Method::HEAD { method.as_str() } else { "other" };
+    let is_known = [Method::GET, Method::HEAD, Method::POST].contains(&method);
+    let method = if is_known { method.as_str() } else { "other" };
     figures.counter(&names::HTTP_REQUESTS, [&route, method, response.status().as_str()]).increment();
     response
 }

@@ -29,6 +29,11 @@ impl Counter {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
+    /// Sets the count to what somebody else has counted; less than it has is left alone.
+    pub fn raise_to(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
     /// The count.
     #[must_use]
     pub fn value(&self) -> u64 {

@@ -51,6 +51,48 @@ pub const DRIVER_STATE: GaugeFamily<3> = GaugeFamily {
     labels: ["kind", "driver", "state"],
 };
 
+/// The generation that serves: counts from 1 since the daemon started; 0 when none does.
+pub const DRIVER_GENERATION: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_generation",
+    help: "The generation of a driver that serves; 0 when none does.",
+    labels: ["kind", "driver"],
+};
+
+/// 1, with version and hash of what serves.
+pub const DRIVER_INFO: GaugeFamily<4> = GaugeFamily {
+    name: "capstan_driver_info",
+    help: "1, with version and SHA-256 of the driver that serves.",
+    labels: ["kind", "driver", "version", "sha256"],
+};
+
+/// Changes of generation that were asked for. `result` is `done` or `refused`.
+pub const DRIVER_RELOADS: CounterFamily<3> = CounterFamily {
+    name: "capstan_driver_reloads_total",
+    help: "Reloads and rollbacks of drivers by their result; refused restarts among the refused.",
+    labels: ["kind", "driver", "result"],
+};
+
+/// Restarts, by the operator and by themselves.
+pub const DRIVER_RESTARTS: CounterFamily<2> = CounterFamily {
+    name: "capstan_driver_restarts_total",
+    help: "Restarts of drivers, by the operator and by themselves.",
+    labels: ["kind", "driver"],
+};
+
+/// Generations that were replaced and still finish calls.
+pub const DRIVER_DRAINING: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_draining_generations",
+    help: "Generations of a driver that were replaced and still finish calls.",
+    labels: ["kind", "driver"],
+};
+
+/// Libraries that serve no more and stay in the daemon's memory.
+pub const DRIVER_RETIRED: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_driver_retired_generations",
+    help: "Libraries of a driver that serve no more and stay in the daemon's memory.",
+    labels: ["kind", "driver"],
+};
+
 /// Messages a worker answered. `response` is `PASS` or `FAIL`.
 pub const WORKER_MESSAGES: CounterFamily<2> = CounterFamily {
     name: "capstan_worker_messages_total",

@@ -36,6 +36,11 @@ impl Call {
 /// makes one changing call (`apply`, `suspend`, `enable`, `delete`) at a time and may make the others beside it. Dropping the
 /// future gives up waiting.
 pub trait Appliance: Send + Sync {
+    /// How long the operator gives a call now, where that may change while the worker runs; none means the worker's settings.
+    fn call_timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Makes the device what the request says.
     fn apply<'a>(&'a self, call: &'a Call, request: &'a ApplyRequest) -> Answer<'a, Applied>;
 

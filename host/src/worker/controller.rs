@@ -160,7 +160,7 @@ impl Controller {
             load_balancers,
             skip_refused_members,
         };
-        let call = self.call(job, started, self.settings.apply_timeout);
+        let call = self.call(job, started, self.settings.apply_timeout.max(self.call_timeout()));
         let key = request.idempotency_key.clone();
         let answer = self.change(&call, &key, Change::Apply(&mut request)).await;
         let nodes = if is_flat { Nodes::of_flat(fields) } else { Nodes::of_envelope(fields) };
@@ -168,7 +168,7 @@ impl Controller {
     }
 
     async fn at_once(&self, action: &str, change: Change<'_>, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
-        let call = self.call(job, started, self.settings.call_timeout);
+        let call = self.call(job, started, self.call_timeout());
         let answer = self.change(&call, &key(job), change).await;
         let applied = answer.map_err(|error| Fault::optional(action, &error))?;
         let results = applied.load_balancers.iter();
@@ -179,13 +179,13 @@ impl Controller {
 
     async fn archive(&self, message: &Message, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
         let request = archive::read(message, &self.settings.device)?;
-        let call = self.call(job, started, self.settings.call_timeout);
+        let call = self.call(job, started, self.call_timeout());
         let answer = within(&call, self.appliance.archive(&call, &request)).await;
         answer.map(|_archived| None).map_err(|error| Fault::optional("ARCHIVE", &error))
     }
 
     async fn stats(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
-        let (call, target) = (self.call(job, started, self.settings.call_timeout), target(&self.settings.device));
+        let (call, target) = (self.call(job, started, self.call_timeout()), target(&self.settings.device));
         let answer = within(&call, self.appliance.status(&call, &target)).await;
         let status = answer.map_err(|error| figures_fault("STATS", &error, reply))?;
         let word = |up| if up { "UP" } else { "DOWN" };
@@ -195,7 +195,7 @@ impl Controller {
     }
 
     async fn metrics(&self, reply: &mut Object, job: Job<'_>, started: Instant) -> Result<Note, Fault> {
-        let (call, target) = (self.call(job, started, self.settings.call_timeout), target(&self.settings.device));
+        let (call, target) = (self.call(job, started, self.call_timeout()), target(&self.settings.device));
         let answer = within(&call, self.appliance.statistics(&call, &target)).await;
         let figures = answer.map_err(|error| figures_fault("METRICS", &error, reply))?;
         let listeners = figures
@@ -210,6 +210,10 @@ impl Controller {
 
     async fn change(&self, call: &Call, key: &str, change: Change<'_>) -> Result<Applied, DriverError> {
         self.generations.change(&*self.appliance, call, &self.settings.device, key, change).await
+    }
+
+    fn call_timeout(&self) -> Duration {
+        self.appliance.call_timeout().unwrap_or(self.settings.call_timeout)
     }
 
     fn call(&self, job: Job<'_>, started: Instant, limit: Duration) -> Call {

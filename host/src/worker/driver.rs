@@ -1,5 +1,7 @@
 //! A loaded load-balancer driver as the appliance of this node.
 
+use std::time::Duration;
+
 use capstan_plugin_api::load_balancer::{
     Applied, ApplyRequest, ArchiveRequest, Archived, Observed, Statistics, Status, Target,
 };
@@ -14,9 +16,9 @@ pub struct DriverAppliance {
 }
 
 impl DriverAppliance {
-    /// The appliance that `handle` drives.
+    /// The appliance that `handle` drives. As long as it is there, the driver keeps the methods that every message needs.
     pub fn new(handle: DriverHandle) -> Self {
-        Self { handle }
+        Self { handle: handle.used_by("the worker", &["apply", "observe", "suspend", "enable", "delete"]) }
     }
 
     fn call<'a, P, R>(&'a self, method: &'static str, device: &'a str, call: &'a Call, params: &'a P) -> Answer<'a, R>
@@ -37,6 +39,10 @@ impl DriverAppliance {
 }
 
 impl Appliance for DriverAppliance {
+    fn call_timeout(&self) -> Option<Duration> {
+        self.handle.call_timeout()
+    }
+
     fn apply<'a>(&'a self, call: &'a Call, request: &'a ApplyRequest) -> Answer<'a, Applied> {
         self.call("apply", &request.device, call, request)
     }

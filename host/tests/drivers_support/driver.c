@@ -15,6 +15,9 @@
 #ifndef TABLE_EPOCH
 #define TABLE_EPOCH 1
 #endif
+#ifndef VERSION
+#define VERSION "1"
+#endif
 #ifndef TABLE_SIZE
 #define TABLE_SIZE sizeof(driver_table)
 #endif
@@ -72,9 +75,15 @@ static reply invoke(void *me, uint64_t id, bytes method, bytes body) {
     __sync_fetch_and_add(&self->calls, 1);
     if (is(method, "echo")) out = answer(0, params, len);
     else if (is(method, "request")) out = answer(0, request, body.len);
+    else if (is(method, "version")) out = text(0, "\"" VERSION "\"");
     else if (is(method, "config")) out = text(0, self->config);
     else if (is(method, "sleep")) { nap(atol(params)); out = text(0, "\"slept\""); }
-    else if (is(method, "obedient")) {
+    else if (is(method, "held")) {
+        /* params: "FILE"; goes on when the file is there. */
+        params[len - 1] = 0;
+        while (access(params + 1, F_OK)) nap(2);
+        out = text(0, "\"slept\"");
+    } else if (is(method, "obedient")) {
         while (!self->host->cancelled(self->host->context, id)) nap(1);
         out = text(1, "{\"code\":\"cancelled\",\"message\":\"stopped\"}");
     } else if (is(method, "cancels")) {

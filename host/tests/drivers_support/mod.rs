@@ -12,11 +12,13 @@ use std::{
 use capstan::drivers::{DriverEntry, DriverHandle, Isolation, Kind, Registry, Settings};
 use serde_json::{Value, json};
 
-const METHODS: [&str; 19] = [
+const METHODS: [&str; 21] = [
     "echo",
     "request",
+    "version",
     "config",
     "sleep",
+    "held",
     "obedient",
     "cancels",
     "garbage",
@@ -82,6 +84,18 @@ pub fn build(folder: &Path, name: &str, manifest: &str, switches: &[&str]) -> Pa
 /// Builds a driver that passes, under the name `good`.
 pub fn good(folder: &Path) -> PathBuf {
     build(folder, "good", &manifest(json!({})).to_string(), &[])
+}
+
+/// Builds a driver whose `version` answers this, with the manifest changed, and puts it in place as an installer does: by a
+/// rename.
+pub fn install(folder: &Path, version: &str, change: Value, switches: &[&str]) -> PathBuf {
+    let mut manifest = manifest(change);
+    manifest["version"] = json!(version);
+    let answer = format!("-DVERSION=\"{version}\"");
+    let built = build(folder, "next", &manifest.to_string(), &[&[answer.as_str()], switches].concat());
+    let path = folder.join("d.so");
+    fs::rename(built, &path).unwrap();
+    path
 }
 
 /// Settings with everything below `folder`.

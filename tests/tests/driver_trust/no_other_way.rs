@@ -76,6 +76,6 @@ fn no_request_has_a_file_loaded() {
     daemon.stop();
     assert!(!witness.exists(), "the file was loaded at the end");
     // The witness would have been there: what is in the configuration is loaded.
-    site.expect(0, &["driver", "check", file]);
+    site.expect(0, &["driver", "check", "--load-only", file]);
     assert!(witness.exists());
 }

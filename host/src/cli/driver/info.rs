@@ -1,6 +1,11 @@
 //! `capstan driver info`.
 
-use super::named::{file, known, library};
+use serde_json::Value;
+
+use super::{
+    named::{file, known, library},
+    running,
+};
 use crate::{
     cli::{
         exit::{Failure, Outcome},
@@ -10,18 +15,21 @@ use crate::{
     drivers,
 };
 
-pub(super) fn info(place: &Place, name: &str) -> Outcome {
-    let (path, trusted) = match file(name) {
-        Some(path) => (path, true),
+pub(super) async fn info(place: &Place, name: &str) -> Outcome {
+    let (path, trusted, running) = match file(name) {
+        Some(path) => (path, true, None),
         None => {
             let config = place.load()?.config;
             let driver = known(&config.known_drivers, name)?;
-            (library(&config.drivers, driver)?, config.drivers.trust_own_files)
+            let path = library(&config.drivers, driver)?;
+            (path, config.drivers.trust_own_files, running::ask(place, driver).await)
         }
     };
     let facts = drivers::inspect(&path, trusted).map_err(|error| Failure::Failed(error.to_string()))?;
     if place.output == Output::Json {
-        output::json(&serde_json::to_value(&facts).map_err(|error| Failure::Bug(error.to_string()))?);
+        let mut shown = serde_json::to_value(&facts).map_err(|error| Failure::Bug(error.to_string()))?;
+        shown["running"] = running.unwrap_or(Value::Null);
+        output::json(&shown);
         return Ok(());
     }
     let manifest = facts.manifest;
@@ -43,12 +51,15 @@ pub(super) fn info(place: &Place, name: &str) -> Outcome {
         ("needs", format!("{}{}", glibc.unwrap_or_default(), facts.libraries.join(" "))),
         ("file", facts.path.display().to_string()),
         ("bytes", facts.size.to_string()),
-        ("sha256", facts.sha256),
+        ("sha256", facts.sha256.clone()),
     ];
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output::line(&format!("{name:12}{value}"));
     }
     output::line("configuration schema");
     output::json(&manifest.config_schema);
+    if let Some(running) = running {
+        running::print(&running, &facts.sha256);
+    }
     Ok(())
 }

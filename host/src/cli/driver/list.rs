@@ -28,16 +28,22 @@ pub(super) async fn list(place: &Place) -> Outcome {
                 text(&driver["state"]),
                 text(&driver["version"]),
                 text(&driver["isolation"]),
+                driver["generation"].to_string(),
                 driver["calls"].to_string(),
                 errors.to_string(),
                 seconds(driver["p50"].as_f64().unwrap_or(0.0)),
             ]
         })
         .collect();
-    output::table(&["NAME", "KIND", "STATE", "VERSION", "ISOLATION", "CALLS", "ERRORS", "P50"], rows);
+    output::table(&["NAME", "KIND", "STATE", "VERSION", "ISOLATION", "GENERATION", "CALLS", "ERRORS", "P50"], rows);
     for driver in answer["drivers"].as_array().into_iter().flatten() {
         if let Some(error) = driver["last_error"].as_str() {
             output::note(&format!("{}: {error}", text(&driver["name"])));
+        }
+        if let Some(error) =
+            driver["last_reload_error"].as_str().filter(|error| Some(*error) != driver["last_error"].as_str())
+        {
+            output::note(&format!("{}: the last reload was refused: {error}", text(&driver["name"])));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! `capstan driver`: one file for each command.
 
 mod call;
+mod change;
 mod check;
 mod info;
 mod keygen;
@@ -8,10 +9,12 @@ mod list;
 mod lock;
 mod named;
 mod new;
+mod running;
 mod scratch;
 mod sign;
 mod verify;
 
+use change::Change;
 use clap::Subcommand;
 
 use super::{
@@ -23,7 +26,7 @@ use super::{
 pub enum Command {
     /// What the daemon has loaded, in which state, and how it does
     List,
-    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it
+    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it; and what the daemon says of it
     Info {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
@@ -42,12 +45,27 @@ pub enum Command {
     Verify(verify::Arguments),
     /// Write down what every driver's file is now, so that no other is loaded
     Lock(lock::Arguments),
+    /// Load a driver's file anew: the next version serves once it has passed every check, calls that are out finish with the old one
+    Reload {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
+    /// Bring back the file that served before, from the daemon's own copy, until the next reload or restart of the daemon
+    Rollback {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
+    /// Start a driver's process again, or open a driver in the daemon anew; ends a quarantine and closes an open circuit
+    Restart {
+        /// A name of known_drivers (NAME or KIND.NAME)
+        driver: String,
+    },
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
-        Command::Info { driver } => info::info(place, &driver),
+        Command::Info { driver } => runtime()?.block_on(info::info(place, &driver)),
         Command::Check(arguments) => {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(check::check(place, &arguments, &trust))
@@ -61,5 +79,8 @@ pub fn run(place: &Place, command: Command) -> Outcome {
         Command::Sign(arguments) => sign::sign(place, &arguments),
         Command::Verify(arguments) => verify::verify(place, &arguments),
         Command::Lock(arguments) => lock::lock(place, &arguments),
+        Command::Reload { driver } => runtime()?.block_on(change::change(place, &driver, Change::Reload)),
+        Command::Rollback { driver } => runtime()?.block_on(change::change(place, &driver, Change::Rollback)),
+        Command::Restart { driver } => runtime()?.block_on(change::change(place, &driver, Change::Restart)),
     }
 }

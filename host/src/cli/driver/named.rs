@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::{
     cli::{exit::Failure, settings},
     config::{Drivers, KnownDriver},
@@ -17,9 +19,23 @@ pub(super) fn known<'a>(drivers: &'a crate::config::KnownDrivers, name: &str) ->
     let wanted = |driver: &&KnownDriver| {
         driver.name == name || driver.key().strip_prefix("known_drivers.").is_some_and(|key| key == name)
     };
-    let mut found = drivers.iter().filter(wanted);
     let names: Vec<String> =
         drivers.iter().map(|driver| driver.key().trim_start_matches("known_drivers.").to_owned()).collect();
+    one(drivers.iter().filter(wanted), name, &names)
+}
+
+/// Kind and name of a driver in the daemon's list.
+pub(super) fn loaded<'a>(list: &'a Value, name: &str) -> Result<(&'a str, &'a str), Failure> {
+    let drivers = list["drivers"].as_array().into_iter().flatten();
+    let all: Vec<(&str, &str)> =
+        drivers.filter_map(|driver| Some((driver["kind"].as_str()?, driver["name"].as_str()?))).collect();
+    let full_name = |(kind, name): &(&str, &str)| format!("{kind}.{name}");
+    let names: Vec<String> = all.iter().map(full_name).collect();
+    one(all.into_iter().filter(|driver| driver.1 == name || full_name(driver) == name), name, &names)
+}
+
+/// The only one of those that a name means.
+fn one<T>(mut found: impl Iterator<Item = T>, name: &str, names: &[String]) -> Result<T, Failure> {
     match (found.next(), found.next()) {
         (Some(driver), None) => Ok(driver),
         (Some(_), Some(_)) => {

@@ -1,16 +1,17 @@
 //! `capstan serve` and `capstan worker`: puts a daemon together, runs it, and takes it apart in order.
 
+mod reload;
 mod roles;
 mod signals;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{
     exit::{Failure, Outcome},
-    place::{Place, runtime},
+    place::{Place, SetByOption, runtime},
     settings,
 };
 use crate::{
@@ -27,24 +28,30 @@ const DRAIN: Duration = Duration::from_secs(10);
 const FIRST_JOB_SERVER: Duration = Duration::from_secs(5);
 
 /// `capstan serve`.
-pub fn serve(place: &Place) -> Outcome {
-    let loaded = place.load_all(&[])?;
+pub fn serve(place: &Place, watch: bool) -> Outcome {
+    let options = watching(watch);
+    let loaded = place.load_all(&options)?;
     if loaded.config.daemon.roles.is_empty() {
         return Err(Failure::Usage("no role is switched on; set daemon.roles = [\"worker\"]".to_owned()));
     }
-    runtime()?.block_on(run(place, loaded))
+    runtime()?.block_on(run(place, loaded, options))
 }
 
 /// `capstan worker --driver NAME`.
-pub fn worker(place: &Place, driver: Option<String>) -> Outcome {
-    let mut options = vec![("daemon.roles", "[\"worker\"]", "capstan worker")];
-    if let Some(driver) = &driver {
-        options.push(("worker.driver", driver.as_str(), "--driver"));
-    }
-    runtime()?.block_on(run(place, place.load_all(&options)?))
+pub fn worker(place: &Place, driver: Option<String>, watch: bool) -> Outcome {
+    let mut options = watching(watch);
+    let roles = "[\"worker\"]".to_owned();
+    options.push(SetByOption { key: "daemon.roles", value: roles, option: "capstan worker" });
+    options.extend(driver.map(|value| SetByOption { key: "worker.driver", value, option: "--driver" }));
+    runtime()?.block_on(run(place, place.load_all(&options)?, options))
 }
 
-async fn run(place: &Place, loaded: Loaded) -> Outcome {
+fn watching(watch: bool) -> Vec<SetByOption> {
+    let set = SetByOption { key: "daemon.watch_drivers", value: "true".to_owned(), option: "--watch" };
+    watch.then_some(set).into_iter().collect()
+}
+
+async fn run(place: &Place, loaded: Loaded, options: Vec<SetByOption>) -> Outcome {
     let format = match loaded.config.telemetry.format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Json => Format::Json,
@@ -62,10 +69,15 @@ async fn run(place: &Place, loaded: Loaded) -> Outcome {
     let mut signals = signals::Signals::new()?;
 
     let (stop, stopping) = watch::channel(false);
+    let (loaded_drivers, drivers) = watch::channel(None);
+    let (reload, reloads) = mpsc::channel(1);
+    let reloader = reload::Reloader::new(place, options, &loaded, scrubber, drivers, &notifier);
+    let reloader = tokio::spawn(reloader.serve(reloads));
     let outcome = tokio::select! {
-        outcome = daemon(&loaded, &notifier, stopping) => outcome,
-        () = signals.wait_for_end(place, &loaded, &notifier, &stop) => unreachable_end(),
+        outcome = daemon(&loaded, &notifier, stopping, &loaded_drivers) => outcome,
+        () = signals.wait_for_end(&reload, &notifier, &stop) => unreachable_end(),
     };
+    reloader.abort();
     tell(&notifier, State::Stopping);
     outcome
 }
@@ -75,7 +87,12 @@ fn unreachable_end() -> Outcome {
     Ok(())
 }
 
-async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Receiver<bool>) -> Outcome {
+async fn daemon(
+    loaded: &Loaded,
+    notifier: &Arc<Notifier>,
+    stopping: watch::Receiver<bool>,
+    loaded_drivers: &watch::Sender<Option<Registry>>,
+) -> Outcome {
     let config = &loaded.config;
     let metrics = Metrics::default();
     metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
@@ -83,6 +100,12 @@ async fn daemon(loaded: &Loaded, notifier: &Arc<Notifier>, stopping: watch::Rece
     let mut drivers = settings::driver_settings(config, |_| true);
     drivers.figures = metrics.figures().clone();
     let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    if config.daemon.watch_drivers
+        && let Err(error) = registry.watch()
+    {
+        warn!(%error, "the files of drivers are not watched; `capstan driver reload` loads what has changed");
+    }
+    loaded_drivers.send_replace(Some(registry.clone()));
     let readiness = Readiness::default();
     let http = bind_http(loaded).await?;
     let mut addresses: Vec<String> = http.addresses().iter().map(ToString::to_string).collect();

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::tell;
 use crate::{
-    cli::{exit::Failure, place::Place},
-    config::{Config, Loaded},
+    cli::exit::Failure,
     telemetry::{Notifier, State},
 };
 
@@ -33,11 +32,11 @@ impl Signals {
         })
     }
 
-    /// Tells the daemon to stop at the first SIGTERM or SIGINT, and never returns: the daemon's own end does.
+    /// Asks for a reload at each SIGHUP, tells the daemon to stop at the first SIGTERM or SIGINT, and never returns: the daemon's own
+    /// end does.
     pub async fn wait_for_end(
         &mut self,
-        place: &Place,
-        loaded: &Loaded,
+        reload: &mpsc::Sender<()>,
         notifier: &Arc<Notifier>,
         stop: &watch::Sender<bool>,
     ) {
@@ -46,9 +45,8 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hang_up.recv() => {
-                    tell(notifier, State::Reloading);
-                    reload(place, &loaded.config);
-                    tell(notifier, State::Ready);
+                    // One that is asked for and has not begun reads what is there when it begins.
+                    let _asked_already = reload.try_send(());
                     continue;
                 }
             };
@@ -60,38 +58,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Reads the configuration again. A fault keeps the running one; a difference is named with what it takes.
-fn reload(place: &Place, running: &Config) {
-    match place.load_all(&[]) {
-        Err(failure) => error!("the configuration was read again and the running one is kept: {failure}"),
-        Ok(loaded) => {
-            let sections = changed(running, &loaded.config);
-            if sections.is_empty() {
-                info!("the configuration was read again; nothing changed");
-            } else {
-                warn!(sections = sections.join(" "), "the configuration was read again; restart to apply what changed");
-            }
-        }
-    }
-}
-
-fn changed(a: &Config, b: &Config) -> Vec<&'static str> {
-    [
-        ("daemon", a.daemon != b.daemon),
-        ("http", a.http != b.http),
-        ("store", a.store != b.store),
-        ("gearman", a.gearman != b.gearman),
-        ("drivers", a.drivers != b.drivers),
-        ("known_drivers", a.known_drivers != b.known_drivers),
-        ("cloud_farm", a.cloud_farm != b.cloud_farm),
-        ("worker", a.worker != b.worker),
-        ("telemetry", a.telemetry != b.telemetry),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect()
 }
 
 /// Tells the service manager at half its limit that the daemon lives.

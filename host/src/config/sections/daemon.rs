@@ -21,6 +21,8 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Sockets and what else lasts as long as the machine is up.
     pub run_dir: PathBuf,
+    /// Whether a driver whose file changes is reloaded by itself.
+    pub watch_drivers: bool,
 }
 
 impl Daemon {
@@ -29,6 +31,7 @@ impl Daemon {
             roles: table.get("roles", Vec::new()),
             state_dir: table.get("state_dir", PathBuf::from("/var/lib/capstan")),
             run_dir: table.get("run_dir", PathBuf::from("/run/capstan")),
+            watch_drivers: table.get("watch_drivers", false),
         }
     }
 }

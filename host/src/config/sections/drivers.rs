@@ -52,6 +52,8 @@ pub struct Drivers {
     pub call_timeout: Duration,
     /// How often a driver is asked for its health; zero never.
     pub health_interval: Duration,
+    /// How long calls that are out may go on in a generation of a driver that has been replaced.
+    pub drain_timeout: Duration,
     /// The default of `known_drivers.*.*.user`.
     pub user: Option<String>,
     /// The defaults of `known_drivers.*.*.limits`.
@@ -73,6 +75,7 @@ impl Drivers {
             max_queue: table.within("max_queue", 64, 0..=1_000_000),
             call_timeout: table.get("call_timeout_seconds", Duration::from_secs(30)),
             health_interval: table.get("health_interval_seconds", Duration::from_secs(30)),
+            drain_timeout: table.get("drain_timeout_seconds", Duration::from_secs(60)),
             user: confinement::read_user(table, None),
             limits: table.table("limits", |table| Limits::read(table, &Limits::defaults())),
         }

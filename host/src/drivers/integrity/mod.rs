@@ -24,6 +24,13 @@ pub(super) fn check(pin: Option<&str>, trust: &Trust, checked: &Checked) -> Resu
     Ok(sha256)
 }
 
+/// Stage checksum for a private copy that has served before: its signature was good when the copy was made.
+pub(super) fn check_kept(pin: Option<&str>, trust: &Trust, bytes: &[u8]) -> Result<String, Failure> {
+    let sha256 = sha256(bytes);
+    pin::check(pin, trust, &sha256)?;
+    Ok(sha256)
+}
+
 /// Puts a file that everybody may read in place at once and durably: after a crash there is the old one or the new one.
 ///
 /// # Errors

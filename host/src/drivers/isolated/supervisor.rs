@@ -164,7 +164,7 @@ impl Supervisor {
                 }
             };
             match state {
-                State::Closed => return,
+                State::Closed => return self.plan.threads.close(),
                 State::Waiting { until, .. } | State::Open { until, .. } => {
                     tokio::select! {
                         () = tokio::time::sleep_until(until.into()) => {}

@@ -43,7 +43,7 @@ impl MgmDriver for Minimal {
             let message = format!("the server has a device {:?} already", request.name);
             return Err(DriverError::new(ErrorCode::ALREADY_EXISTS, message));
         }
-        Ok(Added { accepted: true, response: None })
+        Ok(Added { accepted: true, ..Added::default() })
     }
 
     fn is_online(&self, _call: &CallContext) -> Result<bool, DriverError> {

@@ -32,7 +32,7 @@ impl Cloud {
 }
 
 fn page<T>(items: Vec<T>) -> Page<T> {
-    Page { items, next: None }
+    items.into()
 }
 
 fn no_node(id: &str) -> DriverError {

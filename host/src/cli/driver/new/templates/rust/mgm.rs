@@ -54,7 +54,7 @@ impl MgmDriver for ApiServer {
     fn add_node(&self, _call: &CallContext, request: &NewDevice) -> Result<Added, DriverError> {
         // Here: register the node. One that is there already is no error for the host, which may repeat a call.
         self.devices().insert(request.name.clone());
-        Ok(Added { accepted: true, response: None })
+        Ok(Added { accepted: true, ..Added::default() })
     }
 
     fn is_online(&self, _call: &CallContext) -> Result<bool, DriverError> {

@@ -1,0 +1,47 @@
+//! What the daemon says of a driver, for `capstan driver info`.
+
+use serde_json::Value;
+
+use crate::{
+    cli::{output, place::Place},
+    config::KnownDriver,
+};
+
+/// The daemon's answer; none when no daemon answers or it does not know the driver.
+pub(super) async fn ask(place: &Place, driver: &KnownDriver) -> Option<Value> {
+    place.daemon().ok()?.get(&format!("/drivers/v1/{}/{}", driver.kind, driver.name)).await.ok()
+}
+
+/// Prints it below what the file says; `sha256` is the file's.
+pub(super) fn print(running: &Value, sha256: &str) {
+    output::line("in the daemon");
+    for (title, key) in [
+        ("state", "state"),
+        ("isolation", "isolation"),
+        ("used by", "used_by"),
+        ("version", "version"),
+        ("generation", "generation"),
+        ("sha256", "sha256"),
+        ("rollback to", "rollback_sha256"),
+        ("reloads", "reloads"),
+        ("refused", "failed_reloads"),
+        ("restarts", "restarts"),
+        ("draining", "draining_generations"),
+        ("retired", "retired_generations"),
+        ("last error", "last_error"),
+        ("last refusal", "last_reload_error"),
+    ] {
+        let text = match &running[key] {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            Value::Array(names) if names.is_empty() => continue,
+            Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            other => other.to_string(),
+        };
+        output::line(&format!("  {title:14}{text}"));
+    }
+    if running["sha256"].as_str().is_some_and(|serving| serving != sha256) {
+        let name = running["name"].as_str().unwrap_or_default();
+        output::note(&format!("the file is not the one that serves; `capstan driver reload {name}` loads it"));
+    }
+}

@@ -1,0 +1,135 @@
+//! The configuration is read again: what differs in the drivers is done at once, the rest is named.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::tell;
+use crate::{
+    cli::{
+        place::{Place, SetByOption},
+        settings,
+    },
+    config::{Config, Loaded, Secret},
+    drivers::Registry,
+    telemetry::{Notifier, Scrubber, State},
+};
+
+/// Reads the configuration again when it is asked to.
+pub struct Reloader {
+    place: Place,
+    options: Vec<SetByOption>,
+    /// What is in force; for sections that need a restart, what the daemon was started with.
+    running: Config,
+    scrubber: Scrubber,
+    /// Every secret that may be in the hands of a driver, also of one that has been replaced.
+    secrets: Vec<Secret>,
+    /// None until the drivers are loaded.
+    drivers: watch::Receiver<Option<Registry>>,
+    notifier: Arc<Notifier>,
+}
+
+impl Reloader {
+    pub fn new(
+        place: &Place,
+        options: Vec<SetByOption>,
+        loaded: &Loaded,
+        scrubber: Scrubber,
+        drivers: watch::Receiver<Option<Registry>>,
+        notifier: &Arc<Notifier>,
+    ) -> Self {
+        Self {
+            place: place.clone(),
+            options,
+            running: loaded.config.clone(),
+            scrubber,
+            secrets: loaded.secret_values(),
+            drivers,
+            notifier: Arc::clone(notifier),
+        }
+    }
+
+    /// One reload for each time that is asked, one after the other.
+    pub async fn serve(mut self, mut asked: mpsc::Receiver<()>) {
+        while asked.recv().await.is_some() {
+            let Ok(registry) = self.drivers.wait_for(Option::is_some).await.map(|registry| registry.clone()) else {
+                return;
+            };
+            let Some(registry) = registry else { return };
+            tell(&self.notifier, State::Reloading);
+            let taken_over = self.reload(&registry).await;
+            let status = if taken_over { "reloaded" } else { "the configuration was not taken over: see the log" };
+            tell(&self.notifier, State::Status(status));
+            tell(&self.notifier, State::Ready);
+        }
+    }
+
+    async fn reload(&mut self, registry: &Registry) -> bool {
+        let (place, options) = (self.place.clone(), self.options.clone());
+        // Files are read, those of drivers too.
+        let reading = tokio::task::spawn_blocking(move || place.load_all(&options));
+        let loaded = match reading.await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(failure)) => {
+                error!("the configuration was read again and the running one is kept: {failure}");
+                return false;
+            }
+            Err(error) => {
+                error!(%error, "the configuration cannot be read again");
+                return false;
+            }
+        };
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        let new = loaded.secret_values().into_iter().filter(|secret| !self.secrets.contains(secret));
+        let new: Vec<Secret> = new.collect();
+        self.secrets.extend(new);
+        self.scrubber.replace(self.secrets.iter().map(Secret::expose));
+        let applied = match registry.apply(settings::driver_settings(&loaded.config, |_| true)).await {
+            Ok(applied) => applied,
+            Err(faults) => {
+                for fault in &faults.0 {
+                    error!("{fault}");
+                }
+                error!(faults = faults.0.len(), "the configuration was read again and the running one is kept");
+                return false;
+            }
+        };
+        self.running.drivers = loaded.config.drivers.clone();
+        self.running.known_drivers = loaded.config.known_drivers.clone();
+        let rest = needs_restart(&self.running, &loaded.config);
+        if !applied.is_empty() {
+            let changed: Vec<String> = applied.changed.iter().map(|one| format!("{}.{}", one.kind, one.name)).collect();
+            info!(
+                added = applied.added.join(" "),
+                changed = changed.join(" "),
+                removed = applied.removed.join(" "),
+                "the configuration was read again and the drivers follow it"
+            );
+        } else if rest.is_empty() {
+            info!("the configuration was read again; nothing changed");
+        }
+        if !rest.is_empty() {
+            warn!(sections = rest.join(" "), "the configuration was read again; restart to apply what changed");
+        }
+        true
+    }
+}
+
+/// Sections that differ and that a reload does not apply.
+fn needs_restart(a: &Config, b: &Config) -> Vec<&'static str> {
+    [
+        ("daemon", a.daemon != b.daemon),
+        ("http", a.http != b.http),
+        ("store", a.store != b.store),
+        ("gearman", a.gearman != b.gearman),
+        ("cloud_farm", a.cloud_farm != b.cloud_farm),
+        ("worker", a.worker != b.worker),
+        ("telemetry", a.telemetry != b.telemetry),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
