@@ -53,4 +53,4 @@ pub use manifest::{DriverFile, inspect, is_library};
 pub use pipeline::greet;
 pub use probe::probe_main;
 pub use registry::{DriverInfo, DriverState, Registry, RunningCall};
-pub use settings::{DriverEntry, Settings, default_directory};
+pub use settings::{DriverEntry, Settings, Supervision, default_directory};

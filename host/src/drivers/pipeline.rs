@@ -229,6 +229,7 @@ impl Loading<'_> {
                 health: settings.health_timeout,
             },
             cancel_grace: settings.cancel_grace,
+            supervision: settings.supervision,
             figures: Arc::clone(self.figures),
             runtime: self.runtime.clone(),
         })

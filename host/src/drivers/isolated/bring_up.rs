@@ -23,6 +23,7 @@ use super::{
     link::{Link, write_log},
 };
 use crate::drivers::{
+    Supervision,
     boundary::Answered,
     confinement::Cgroup,
     error::{Failure, Stage, one_line},
@@ -70,6 +71,7 @@ pub(super) struct Plan {
     pub config: Arc<RawValue>,
     pub expected: Expected,
     pub patience: Patience,
+    pub supervision: Supervision,
     pub threads: Arc<Pool<Question>>,
 }
 

@@ -26,6 +26,7 @@ pub(super) use bring_up::{Expected, Judge, Patience};
 pub(super) use launch::Launch;
 
 use super::{
+    Supervision,
     boundary::Answered,
     error::Failure,
     executor::{Answer, BoxFuture, Call, Condition, Executor, Standing, interpret},
@@ -57,6 +58,7 @@ pub(super) struct Start {
     pub expected: Expected,
     pub patience: Patience,
     pub cancel_grace: Duration,
+    pub supervision: Supervision,
     pub figures: Arc<Figures>,
     pub runtime: Handle,
 }
@@ -65,13 +67,14 @@ impl Isolated {
     /// Starts the process and waits until its instance is open and healthy. Blocks, so it may not be called on a thread of the
     /// runtime.
     pub fn start(start: Start) -> Result<(Self, Arc<Manifest>), Failure> {
-        let Start { launch, services, config, expected, patience, cancel_grace, figures, runtime } = start;
+        let Start { launch, services, config, expected, patience, cancel_grace, supervision, figures, runtime } = start;
         let config: Box<RawValue> = to_raw_value(&config).map_err(|error| {
             Failure::new(super::Stage::Open, error.to_string(), "a configuration that can be sent", "correct it")
         })?;
         let threads = asks::threads(&launch.driver);
         let config = Arc::from(config);
-        let mut plan = Plan { launch, services: Arc::clone(&services), config, expected, patience, threads };
+        let mut plan =
+            Plan { launch, services: Arc::clone(&services), config, expected, patience, supervision, threads };
         let up = runtime.block_on(bring_up(&plan))?;
         // The next process is the same driver as this one.
         let manifest = Arc::clone(&up.manifest);
@@ -215,7 +218,15 @@ impl Executor for Isolated {
                 let left = until.saturating_duration_since(Instant::now());
                 (Standing::Restarting(format!("{why}; it is started again in {} ms", left.as_millis())), None)
             }
-            State::Open { why, .. } => (Standing::CircuitOpen(why), None),
+            State::Open { until, why } => {
+                let left = until.saturating_duration_since(Instant::now());
+                let driver = self.supervisor.driver();
+                let next = format!(
+                    "it is tried again in {} s, and at once by `capstan driver restart {driver}`",
+                    left.as_secs()
+                );
+                (Standing::CircuitOpen(format!("{why}; {next}")), None)
+            }
             State::Closed => (Standing::Serving, None),
         };
         Condition { lost_threads: 0, standing, pid, restarts: self.supervisor.restarts() }
