@@ -332,7 +332,7 @@ async fn step(
     let bytes = frame(message).map_err(|error| refuse(stage, error.to_string()))?;
     let receiver = link
         .request(id, stage.as_str().into(), Pass::default(), bytes)
-        .map_err(|error| refuse(stage, spoken(&error)))?;
+        .map_err(|unseen| refuse(stage, spoken(&unseen.into())))?;
     let late = || refuse(stage, format!("no answer within {} s", time.as_secs_f32()));
     tokio::select! {
         biased;

@@ -37,7 +37,7 @@ use super::{
     in_process::read_health,
 };
 use bring_up::{Plan, bring_up};
-use link::{Link, Receiver};
+use link::{Link, Receiver, Unseen};
 use supervisor::{State, Supervisor};
 
 /// A driver in a process of its own.
@@ -92,7 +92,10 @@ impl Isolated {
     ) -> Result<Answered, DriverError> {
         let link = self.supervisor.link(state.deadline).await?;
         let frame = message()?;
-        let mut receiver = link.request(state.id, Arc::clone(&state.method), pass, frame)?;
+        let mut receiver = match link.request(state.id, Arc::clone(&state.method), pass, frame) {
+            Ok(receiver) => receiver,
+            Err(unseen) => return Err(self.turned_away(&link, unseen, state.deadline).await),
+        };
         let mut abandoned = Abandoned { executor: self, call: Some((link, Arc::clone(state))) };
         let answered = match tokio::time::timeout_at(state.deadline.into(), &mut receiver).await {
             Ok(answered) => Some(answered),
@@ -111,6 +114,19 @@ impl Isolated {
                 )))
             }
         }
+    }
+
+    /// The error of a call that was not handed over. When the process is ending, its end is waited for: only then is it known
+    /// when the next one is due, and a caller that asks again and again at once would gain nothing.
+    async fn turned_away(&self, link: &Link, unseen: Unseen, deadline: Instant) -> DriverError {
+        if matches!(unseen, Unseen::Ending) {
+            let _at_most_until_then = tokio::time::timeout_at(deadline.into(), link.ended()).await;
+            if let State::Waiting { until, why } | State::Open { until, why } = self.supervisor.state() {
+                return supervisor::away(&why, until);
+            }
+            return DriverError::from(unseen).retry(Retry::Now);
+        }
+        unseen.into()
     }
 
     /// Cancels, waits for the grace, and kills.
@@ -212,7 +228,10 @@ impl Executor for Isolated {
 
     fn condition(&self) -> Condition {
         let (standing, pid) = match self.supervisor.state() {
-            State::Up(link) => (Standing::Serving, Some(link.pid)),
+            State::Up(link) => match link.verdict() {
+                Some(end) => (Standing::Restarting(end.to_string()), Some(link.pid)),
+                None => (Standing::Serving, Some(link.pid)),
+            },
             State::Starting => (Standing::Restarting("it is being started again".to_owned()), None),
             State::Waiting { until, why } => {
                 let left = until.saturating_duration_since(Instant::now());

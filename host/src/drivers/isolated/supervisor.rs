@@ -94,9 +94,10 @@ impl Supervisor {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// The process that serves; waits for one that is being started.
+    /// The process that serves; waits for one that is being started, or to see how one ends that is being killed.
     pub async fn link(&self, deadline: Instant) -> Result<Arc<Link>, DriverError> {
         let now = |state: &State| match state {
+            State::Up(link) if link.is_condemned() => None,
             State::Up(link) => Some(Ok(Arc::clone(link))),
             State::Starting => None,
             State::Waiting { until, why } => Some(Err(away(why, *until))),
@@ -263,6 +264,11 @@ impl Supervisor {
         let ending = FromHost { ending: Some(Ending {}), ..FromHost::default() };
         let _an_end_is_seen_below = frame(&ending).map(|bytes| link.send(bytes));
         let drained = link.drained(deadline).await;
+        if link.is_condemned() {
+            // It was being killed already, and that has been told.
+            link.ended().await;
+            return Ok(());
+        }
         if drained {
             let state = self.plan.services.calls.begin("close".into(), "", deadline);
             let message = FromHost { close: Some(CallId { id: state.id }), ..FromHost::default() };
@@ -292,7 +298,8 @@ impl Supervisor {
     }
 }
 
-fn away(why: &str, until: Instant) -> DriverError {
+/// The error of a call that comes while no process serves.
+pub(super) fn away(why: &str, until: Instant) -> DriverError {
     let left = until.saturating_duration_since(Instant::now());
     DriverError::unavailable("the driver is being started again; it has not seen the call")
         .retry(Retry::After(left))
