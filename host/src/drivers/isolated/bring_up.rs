@@ -2,13 +2,14 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use capstan_plugin_api::Manifest;
+use rustix::process::Signal;
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -106,10 +107,15 @@ impl Process {
         }
         let is_out_of_memory = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
         let named = |status: ExitStatus| End::of(status, &self.last_line(), is_out_of_memory);
-        verdict().unwrap_or_else(|| match status {
-            Ok(status) => named(status),
-            Err(error) => End::NotStarted { why: format!("its end was not seen ({error})") },
-        })
+        match (verdict(), status) {
+            // It was ending, which a busy machine shows late; only one that went on was ended by us.
+            (Some(End::SocketClosed { .. }), Ok(status)) if status.signal() != Some(Signal::KILL.as_raw()) => {
+                named(status)
+            }
+            (Some(verdict), _) => verdict,
+            (None, Ok(status)) => named(status),
+            (None, Err(error)) => End::NotStarted { why: format!("its end was not seen ({error})") },
+        }
     }
 
     /// The last line that it printed.

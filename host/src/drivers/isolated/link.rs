@@ -206,9 +206,7 @@ impl Link {
             return self.kill(End::Protocol { fault: one_line(&fault) });
         }
         if tokio::time::timeout(AFTER_SOCKET, self.ended()).await.is_err() {
-            let fault =
-                if reader.is_inside_a_frame() { "its socket closed inside a frame" } else { "it closed its socket" };
-            self.kill(End::Protocol { fault: fault.to_owned() });
+            self.kill(End::SocketClosed { inside_a_frame: reader.is_inside_a_frame() });
         }
     }
 
