@@ -30,7 +30,8 @@ pub enum Gets {
 pub enum Ends {
     Never,
     Always(&'static str),
-    /// In the way that the build chooses: the descriptor is used after it was closed.
+    /// In one of several ways: whether it has ended by itself when it is killed is a matter of time, and what using a closed
+    /// descriptor does is one of the build.
     Somehow,
     /// The next one does not come up either: what it is loaded from is spoiled.
     ForGood(&'static str),
@@ -112,7 +113,7 @@ pub const CASES: [Case; 41] = [
     case("descriptor_leak", "descriptors:200", Answer, Never, Kept(Answer)),
     case("thread_leak", "spawn_threads:20", Answer, Never, Kept(Answer)),
     case("closes_the_socket", "close_socket", lost("it "), Ends::Somehow, Unfit),
-    case("shuts_the_socket", "shut_socket", lost("it ended by itself with code 0"), EXITED, Unfit),
+    case("shuts_the_socket", "shut_socket", lost("it "), Ends::Somehow, Unfit),
     case("text_for_frames", "frames:text", lost("it broke the protocol (a frame of "), PROTOCOL, Unfit),
     case(
         "garbage_frame",
@@ -125,7 +126,7 @@ pub const CASES: [Case; 41] = [
     case("empty_frame", "frames:empty", lost("it broke the protocol (an empty frame)"), PROTOCOL, Unfit),
     case("huge_frame", "frames:huge", lost("it broke the protocol (a frame of 4294967295 bytes"), PROTOCOL, Unfit),
     case("half_a_frame", "frames:half", TIMEOUT, HUNG, Unfit),
-    case("half_a_frame_and_the_end", "frames:half_closed", lost("it ended by itself with code 0"), EXITED, Unfit),
+    case("half_a_frame_and_the_end", "frames:half_closed", lost("it "), Ends::Somehow, Unfit),
     case("wrong_call_id", "frames:wrong_id", lost("which was never called"), PROTOCOL, Unfit),
     case("double_reply", "frames:own", Answer, Never, Unfit),
     case("log_flood", "log_flood:5000", Answer, Never, Contained(Answer)),
