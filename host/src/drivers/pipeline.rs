@@ -272,6 +272,7 @@ impl Loading<'_> {
                 health: settings.health_timeout,
             },
             cancel_grace: settings.cancel_grace,
+            supervision: settings.supervision,
             figures: Arc::clone(&self.lineage.figures),
             runtime: self.runtime.clone(),
         })
