@@ -121,7 +121,6 @@ async fn a_hung_call_is_answered_within_the_grace() {
     let grace = Duration::from_millis(50);
     let (_folder, registry, driver) = open(|settings| settings.cancel_grace = grace).await;
     let mut overruns = Vec::new();
-    // A call that comes while its process is being killed is not handed to it.
     for word in ["hang", "busy", "sleep:60000", "frames:half", "stop"].into_iter().cycle().take(20) {
         until_it_is(&registry, DriverState::Ready).await;
         let begun = Instant::now();
@@ -129,6 +128,11 @@ async fn a_hung_call_is_answered_within_the_grace() {
         let took = begun.elapsed();
         assert_eq!(error.code.as_str(), "timeout", "{word}: {error:?}");
         overruns.push(took.checked_sub(deadline).unwrap_or_else(|| panic!("{word} took {took:?}: {error:?}")));
+        // The next call comes while the process is being killed, and is not handed to it.
+        if let Err(error) = call(&driver, "good", FAR).await {
+            assert!(error.message.contains("it has not seen the call"), "after {word}: {error:?}");
+            assert!(matches!(error.retry, Retry::After(_)), "after {word}: {error:?}");
+        }
     }
     overruns.sort_unstable();
     println!("zoo: grace {grace:?}; answered after the deadline: median {:?}, latest {:?}", overruns[10], overruns[19]);
