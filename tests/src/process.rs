@@ -89,3 +89,13 @@ pub fn with_command_line(text: &str) -> Vec<u32> {
         })
         .collect()
 }
+
+/// All processes below one, zombies among them.
+pub fn below(pid: u32) -> Vec<u32> {
+    // The kernel lists a child at the thread that made it.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<u32> =
+        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    children.into_iter().flat_map(|child| std::iter::once(child).chain(below(child)).collect::<Vec<_>>()).collect()
+}

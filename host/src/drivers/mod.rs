@@ -60,4 +60,4 @@ pub use manifest::{DriverFile, inspect, is_library};
 pub use pipeline::greet;
 pub use probe::probe_main;
 pub use registry::Registry;
-pub use settings::{DriverEntry, Settings, default_directory};
+pub use settings::{DriverEntry, Settings, Supervision, default_directory};

@@ -226,7 +226,10 @@ impl Loading<'_> {
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
     fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
-        let checked = file::open_program(path, settings.trust_own_files)?;
+        let checked = file::open_program(path, settings.trust_own_files).map_err(|failure| match failure.stage {
+            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
+            _ => failure,
+        })?;
         let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
         let program = Program::Command {
             path: checked.path,
@@ -269,6 +272,7 @@ impl Loading<'_> {
                 health: settings.health_timeout,
             },
             cancel_grace: settings.cancel_grace,
+            supervision: settings.supervision,
             figures: Arc::clone(&self.lineage.figures),
             runtime: self.runtime.clone(),
         })

@@ -98,6 +98,34 @@ pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
 /// Hook for what drivers log and print, one line each, before any is dropped for being too many.
 pub type LogHook = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// When the next process of a driver is started after one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// The longest wait after the first end; it doubles with each, and each wait is drawn from the upper half of its span.
+    pub first_wait: Duration,
+    /// It grows no further than to this.
+    pub longest_wait: Duration,
+    /// A process that served for so long was a good one: the count of ends begins anew.
+    pub stable: Duration,
+    /// After so many ends in a row the circuit opens.
+    pub most_ends: u32,
+    /// An open circuit is tried once after this time.
+    pub open_for: Duration,
+}
+
+impl Default for Supervision {
+    /// 250 ms to 30 s, anew after 60 s; after 10 ends in a row 300 s.
+    fn default() -> Self {
+        Self {
+            first_wait: Duration::from_millis(250),
+            longest_wait: Duration::from_secs(30),
+            stable: Duration::from_secs(60),
+            most_ends: 10,
+            open_for: Duration::from_secs(300),
+        }
+    }
+}
+
 /// What the registry needs to know.
 #[derive(Clone)]
 pub struct Settings {
@@ -126,6 +154,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Lost threads that are replaced; one more quarantines the driver.
     pub max_lost: usize,
+    /// What follows the end of a driver's process.
+    pub supervision: Supervision,
     /// `systemd-run`, where programs of drivers are to get a scope of their own; none starts them directly.
     pub systemd_run: Option<PathBuf>,
     /// Called for each `notify` of a driver.
@@ -155,6 +185,7 @@ impl Settings {
             cancel_grace: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(60),
             max_lost: 4,
+            supervision: Supervision::default(),
             systemd_run: systemd_run(),
             on_notify: None,
             on_log: None,

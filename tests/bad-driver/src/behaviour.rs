@@ -5,7 +5,6 @@ use std::{
     hint::black_box,
     io::Write,
     panic::{AssertUnwindSafe, catch_unwind},
-    process::Command,
     sync::atomic::Ordering,
     thread,
     time::Duration,
@@ -17,7 +16,7 @@ use capstan_plugin_api::{
 };
 use serde_json::{Value, json};
 
-use super::{Bad, error};
+use super::{Bad, error, process};
 
 /// Does what `word` says; `good` gives the right answer.
 ///
@@ -38,10 +37,24 @@ use super::{Bad, error};
 /// | `log_flood:N`, `log_badly` | N lines; lines with wrong levels and bytes |
 /// | `count_threads`, `spawn_threads:N` | answers the process's number of threads; leaves N behind |
 /// | `memory:MB`, `descriptors:N` | takes and keeps them |
-/// | `stdout:TEXT`, `stderr:TEXT` | writes there |
+/// | `stdout:TEXT`, `stderr:TEXT`, `stdout_flood:KB` | writes there; the last one without a line end |
 /// | `grandchild:SECONDS` | leaves a process behind that holds the daemon's pipes |
+/// | `fork_tree:N`, `run_away:N`, `orphans:N` | 2^N processes; N that flee from whoever looks for them; N that end at once |
+/// | `close_socket`, `shut_socket` | takes its frames' socket away |
+/// | `frames:text`, `no_json`, `no_object`, `empty`, `huge`, `half`, `half_closed`, `wrong_id` | writes that into it, then hangs |
+/// | `frames:own` | answers this call there, and once more as it should |
+/// | `overwrite:PATH`, `truncate:PATH` | spoils a file in place, without a path its own |
+/// | `WORD+WORD` | the first, then the second, whose answer counts |
+/// | `stop`, `kill_parent` | SIGSTOP to itself; SIGKILL to its parent |
 /// | `abort`, `exit:N`, `segfault`, `null_write`, `stack_overflow` | ends the process |
 pub(crate) fn run(bad: &Bad, call_id: u64, word: &str, good: impl Fn() -> Value) -> Reply {
+    let Some((first, rest)) = word.split_once('+') else { return one(bad, call_id, word, &good) };
+    // SAFETY: made just now.
+    drop(unsafe { one(bad, call_id, first, &good).body.take() });
+    one(bad, call_id, rest, &good)
+}
+
+fn one(bad: &Bad, call_id: u64, word: &str, good: &dyn Fn() -> Value) -> Reply {
     let number = bad.calls.fetch_add(1, Ordering::Relaxed);
     let (mut name, mut value) = word.split_once(':').unwrap_or((word, ""));
     if name == "first" {
@@ -116,13 +129,7 @@ pub(crate) fn run(bad: &Bad, call_id: u64, word: &str, good: impl Fn() -> Value)
         }
         "count_threads" => ok(json!(threads())),
         "spawn_threads" => {
-            for _ in 0..amount {
-                thread::spawn(|| {
-                    loop {
-                        thread::park();
-                    }
-                });
-            }
+            process::spawn_threads(amount);
             ok(good())
         }
         "memory" => {
@@ -141,14 +148,43 @@ pub(crate) fn run(bad: &Bad, call_id: u64, word: &str, good: impl Fn() -> Value)
             let _written = writeln!(std::io::stderr(), "{value}");
             ok(good())
         }
-        "grandchild" => {
-            let _left_behind = Command::new("/bin/sleep").arg(value).spawn();
+        "stdout_flood" => {
+            let text = vec![b'x'; 1 << 10];
+            (0..amount).for_each(|_| drop(std::io::stdout().write_all(&text)));
+            ok(good())
+        }
+        "frames" => {
+            process::write_frames(value, call_id);
+            while value != "own" {
+                thread::park();
+            }
+            ok(good())
+        }
+        "grandchild" | "fork_tree" | "run_away" | "orphans" | "close_socket" | "shut_socket" | "overwrite"
+        | "truncate" | "stop" | "kill_parent" => {
+            match name {
+                "grandchild" => process::grandchild(if value.is_empty() { "60" } else { value }),
+                "fork_tree" => process::fork_tree(amount),
+                "run_away" => process::run_away(amount),
+                "orphans" => process::orphans(amount),
+                "close_socket" => process::close_sockets(),
+                "shut_socket" => process::shut_sockets(),
+                "overwrite" => process::overwrite(value),
+                "truncate" => process::truncate(value),
+                "kill_parent" => process::kill_parent(),
+                _ => process::stop(),
+            }
             ok(good())
         }
         "abort" => std::process::abort(),
         #[allow(clippy::exit, reason = "a driver that ends its host is one of the cases")]
         "exit" => std::process::exit(value.parse().unwrap_or(0)),
-        "segfault" | "null_write" => {
+        "segfault" => {
+            // SAFETY: none; no such memory.
+            let found = unsafe { std::ptr::read_volatile(black_box(0x7fff_0000_0001 as *const u8)) };
+            ok(json!(found))
+        }
+        "null_write" => {
             // SAFETY: none; it faults.
             unsafe { std::ptr::write_volatile(black_box(std::ptr::null_mut::<u8>()), 1) };
             ok(good())

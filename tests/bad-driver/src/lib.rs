@@ -10,6 +10,7 @@
 
 mod behaviour;
 mod entry;
+mod process;
 
 use capstan_plugin_api::{
     DriverError,

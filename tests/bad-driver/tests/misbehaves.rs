@@ -66,6 +66,16 @@ fn words_choose_answers() {
     assert_eq!((flaky.code("apply", &json!({})).as_str(), flaky.invoke("apply", &json!({})).0), ("unavailable", 0));
     let asked = bad("good");
     assert_eq!(asked.code("apply", &json!({ "misbehave": "error:conflict" })), "conflict");
+    assert_eq!(asked.code("apply", &json!({ "misbehave": "empty+error:conflict" })), "conflict");
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("spoiled");
+    for (word, length, byte) in [("overwrite", 9000, 0xcc), ("truncate", 4096, 0xcc)] {
+        if word == "overwrite" {
+            std::fs::write(&file, [0; 9000]).unwrap();
+        }
+        asked.ok("apply", &json!({ "misbehave": format!("{word}:{}", file.display()) }));
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!((bytes.len(), bytes[0]), (length, byte), "{word}");
+    }
     let (status, pending) = bad("pending:2").invoke("apply", &json!({}));
     assert_eq!((status, &pending["token"]), (abi::STATUS_PENDING, &json!("pending:1")));
 }

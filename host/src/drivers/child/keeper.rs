@@ -17,7 +17,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags},
     io::FdFlags,
-    process::{Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus},
+    process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus},
 };
 
 /// How long the keeper tries to end what is left; only what the kernel cannot kill takes longer than a moment.
@@ -78,27 +78,53 @@ fn release_streams() {
     }
 }
 
-/// Waits for the driver's end, which is answered, or for the lifeline's.
+/// Waits for the driver's end, which is answered, or for the lifeline's. What the driver leaves to us meanwhile is reaped as
+/// it ends, or a driver that starts a program for each call would fill the process table.
 fn watch(driver: Pid, lifeline: &OwnedFd) -> Option<WaitStatus> {
-    let pidfd = rustix::process::pidfd_open(driver, PidfdFlags::empty());
+    // Without it there is no way to wait for both.
+    let endings = endings().ok()?;
     loop {
-        let (driver_ended, let_go) = match &pidfd {
-            Ok(pidfd) => {
-                let mut files = [PollFd::new(pidfd, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN)];
-                match rustix::event::poll(&mut files, None) {
-                    Err(rustix::io::Errno::INTR) => continue,
-                    Err(_) => (false, true),
-                    Ok(_) => (!files[0].revents().is_empty(), !files[1].revents().is_empty()),
-                }
-            }
-            // Without a pidfd there is no way to wait for both.
-            Err(_) => (false, true),
-        };
-        if driver_ended && let Ok(Some((_, status))) = rustix::process::waitpid(Some(driver), WaitOptions::NOHANG) {
+        if let Some(status) = reap(driver) {
             return Some(status);
         }
-        if let_go {
-            return None;
+        let mut files = [PollFd::new(&endings, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN)];
+        match rustix::event::poll(&mut files, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return None,
+            Ok(_) => {}
+        }
+        if !files[1].revents().is_empty() {
+            return reap(driver);
+        }
+        let mut told = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        let _signals_of_one_kind_are_one = rustix::io::read(&endings, &mut told);
+    }
+}
+
+/// A file that can be read whenever a child has ended (signalfd(2)).
+fn endings() -> io::Result<OwnedFd> {
+    // SAFETY: the set is made before it is read, and the descriptor is ours alone.
+    unsafe {
+        let mut signals = std::mem::zeroed();
+        libc::sigemptyset(&mut signals);
+        libc::sigaddset(&mut signals, libc::SIGCHLD);
+        if libc::sigprocmask(libc::SIG_BLOCK, &signals, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, &signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            number => Ok(OwnedFd::from_raw_fd(number)),
+        }
+    }
+}
+
+/// Reaps whoever has ended; answers how the driver did when it is among them.
+fn reap(driver: Pid) -> Option<WaitStatus> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == driver => return Some(status),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(_) => return None,
         }
     }
 }

@@ -72,8 +72,9 @@ impl Registry {
         let before = self.inner.drivers.load_full();
         let _none_changes: Vec<_> =
             before.values().map(|driver| Arc::clone(&driver.changing).blocking_lock_owned()).collect();
-        let (mut table, mut steps, mut again): (BTreeMap<Key, Arc<Driver>>, Vec<Step>, Vec<Arc<Driver>>) =
-            Default::default();
+        let mut table: BTreeMap<Key, Arc<Driver>> = BTreeMap::new();
+        let mut steps: Vec<Step> = Vec::new();
+        let mut again: Vec<Arc<Driver>> = Vec::new();
         for entry in &settings.drivers {
             let key = (entry.kind, entry.name.clone());
             let driver = match before.get(&key) {

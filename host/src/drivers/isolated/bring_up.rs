@@ -2,13 +2,14 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use capstan_plugin_api::Manifest;
+use rustix::process::Signal;
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -23,6 +24,7 @@ use super::{
     link::{Link, write_log},
 };
 use crate::drivers::{
+    Supervision,
     boundary::Answered,
     confinement::Cgroup,
     error::{Failure, Stage, one_line},
@@ -70,6 +72,7 @@ pub(super) struct Plan {
     pub config: Arc<RawValue>,
     pub expected: Expected,
     pub patience: Patience,
+    pub supervision: Supervision,
     pub threads: Arc<Pool<Question>>,
 }
 
@@ -104,10 +107,15 @@ impl Process {
         }
         let is_out_of_memory = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
         let named = |status: ExitStatus| End::of(status, &self.last_line(), is_out_of_memory);
-        verdict().unwrap_or_else(|| match status {
-            Ok(status) => named(status),
-            Err(error) => End::NotStarted { why: format!("its end was not seen ({error})") },
-        })
+        match (verdict(), status) {
+            // It was ending, which a busy machine shows late; only one that went on was ended by us.
+            (Some(End::SocketClosed { .. }), Ok(status)) if status.signal() != Some(Signal::KILL.as_raw()) => {
+                named(status)
+            }
+            (Some(verdict), _) => verdict,
+            (None, Ok(status)) => named(status),
+            (None, Err(error)) => End::NotStarted { why: format!("its end was not seen ({error})") },
+        }
     }
 
     /// The last line that it printed.
@@ -330,7 +338,7 @@ async fn step(
     let bytes = frame(message).map_err(|error| refuse(stage, error.to_string()))?;
     let receiver = link
         .request(id, stage.as_str().into(), Pass::default(), bytes)
-        .map_err(|error| refuse(stage, spoken(&error)))?;
+        .map_err(|unseen| refuse(stage, spoken(&unseen.into())))?;
     let late = || refuse(stage, format!("no answer within {} s", time.as_secs_f32()));
     tokio::select! {
         biased;

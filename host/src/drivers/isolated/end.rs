@@ -21,6 +21,8 @@ pub(super) enum End {
     Protocol { fault: String },
     /// An operator asked for it.
     Restarted,
+    /// Its socket closed and it went on, so it was killed.
+    SocketClosed { inside_a_frame: bool },
     /// It did not come up.
     NotStarted { why: String },
 }
@@ -47,7 +49,7 @@ impl End {
             Self::Hung { .. } => "hung",
             Self::NotStarted { .. } => "not_started",
             Self::OutOfMemory => "out_of_memory",
-            Self::Protocol { .. } => "protocol",
+            Self::Protocol { .. } | Self::SocketClosed { .. } => "protocol",
             Self::Restarted => "restarted",
         }
     }
@@ -70,6 +72,10 @@ impl fmt::Display for End {
             Self::NotStarted { why } => write!(f, "it did not come up: {why}"),
             Self::OutOfMemory => f.write_str("it reached its memory limit"),
             Self::Protocol { fault } => write!(f, "it broke the protocol ({fault}), so it was killed"),
+            Self::SocketClosed { inside_a_frame } => {
+                let fault = if *inside_a_frame { "its socket closed inside a frame" } else { "it closed its socket" };
+                write!(f, "it broke the protocol ({fault}), so it was killed")
+            }
             Self::Restarted => f.write_str("it was restarted on request"),
         }
     }

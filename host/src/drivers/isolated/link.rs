@@ -65,6 +65,24 @@ struct Out {
     pass: Pass,
 }
 
+/// Why a call was not handed over.
+pub(super) enum Unseen {
+    /// The process is ending, or has ended.
+    Ending,
+    /// It does not read.
+    Full(io::Error),
+}
+
+impl From<Unseen> for DriverError {
+    fn from(unseen: Unseen) -> Self {
+        match unseen {
+            Unseen::Ending => Self::unavailable("the driver has just ended; it has not seen the call"),
+            Unseen::Full(error) => Self::unavailable("the driver does not take the call; it has not seen it")
+                .for_operator(error.to_string()),
+        }
+    }
+}
+
 /// What comes of a call: what the driver answered, or why it did not.
 pub(super) type Receiver = oneshot::Receiver<Result<Answered, DriverError>>;
 
@@ -100,20 +118,20 @@ impl Link {
     }
 
     /// Sends what will be answered under `id`.
-    pub fn request(&self, id: u64, method: Arc<str>, pass: Pass, frame: Vec<u8>) -> Result<Receiver, DriverError> {
+    pub fn request(&self, id: u64, method: Arc<str>, pass: Pass, frame: Vec<u8>) -> Result<Receiver, Unseen> {
         let (sender, receiver) = oneshot::channel();
         {
             let mut calls = self.calls();
-            if calls.is_closed {
-                return Err(DriverError::unavailable("the driver has just ended; it has not seen the call"));
+            if calls.is_closed || self.is_condemned() {
+                return Err(Unseen::Ending);
             }
             calls.highest = calls.highest.max(id);
             calls.out.insert(id, Out { method, sender, pass });
         }
         if let Err(error) = self.send(frame) {
             self.calls().out.remove(&id);
-            return Err(DriverError::unavailable("the driver does not take the call; it has not seen it")
-                .for_operator(error.to_string()));
+            // Only a socket that has ended fails; one that is full is told by an error of our own.
+            return Err(if error.raw_os_error().is_some() { Unseen::Ending } else { Unseen::Full(error) });
         }
         Ok(receiver)
     }
@@ -156,6 +174,11 @@ impl Link {
         drop(self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// It is being killed: what it is given now, nobody will hear of.
+    pub fn is_condemned(&self) -> bool {
+        self.verdict.get().is_some()
+    }
+
     /// Why the daemon killed it.
     pub fn verdict(&self) -> Option<End> {
         self.verdict.get().cloned()
@@ -183,9 +206,7 @@ impl Link {
             return self.kill(End::Protocol { fault: one_line(&fault) });
         }
         if tokio::time::timeout(AFTER_SOCKET, self.ended()).await.is_err() {
-            let fault =
-                if reader.is_inside_a_frame() { "its socket closed inside a frame" } else { "it closed its socket" };
-            self.kill(End::Protocol { fault: fault.to_owned() });
+            self.kill(End::SocketClosed { inside_a_frame: reader.is_inside_a_frame() });
         }
     }
 

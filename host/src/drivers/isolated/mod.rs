@@ -26,6 +26,7 @@ pub(super) use bring_up::{Expected, Judge, Patience};
 pub(super) use launch::Launch;
 
 use super::{
+    Supervision,
     boundary::Answered,
     error::Failure,
     executor::{Answer, BoxFuture, Call, Condition, Executor, Standing, interpret},
@@ -36,7 +37,7 @@ use super::{
     in_process::read_health,
 };
 use bring_up::{Plan, bring_up};
-use link::{Link, Receiver};
+use link::{Link, Receiver, Unseen};
 use supervisor::{State, Supervisor};
 
 /// A driver in a process of its own.
@@ -57,6 +58,7 @@ pub(super) struct Start {
     pub expected: Expected,
     pub patience: Patience,
     pub cancel_grace: Duration,
+    pub supervision: Supervision,
     pub figures: Arc<Figures>,
     pub runtime: Handle,
 }
@@ -65,13 +67,14 @@ impl Isolated {
     /// Starts the process and waits until its instance is open and healthy. Blocks, so it may not be called on a thread of the
     /// runtime.
     pub fn start(start: Start) -> Result<(Self, Arc<Manifest>), Failure> {
-        let Start { launch, services, config, expected, patience, cancel_grace, figures, runtime } = start;
+        let Start { launch, services, config, expected, patience, cancel_grace, supervision, figures, runtime } = start;
         let config: Box<RawValue> = to_raw_value(&config).map_err(|error| {
             Failure::new(super::Stage::Open, error.to_string(), "a configuration that can be sent", "correct it")
         })?;
         let threads = asks::threads(&launch.driver);
         let config = Arc::from(config);
-        let mut plan = Plan { launch, services: Arc::clone(&services), config, expected, patience, threads };
+        let mut plan =
+            Plan { launch, services: Arc::clone(&services), config, expected, patience, supervision, threads };
         let up = runtime.block_on(bring_up(&plan))?;
         // The next process is the same driver as this one.
         let manifest = Arc::clone(&up.manifest);
@@ -89,7 +92,10 @@ impl Isolated {
     ) -> Result<Answered, DriverError> {
         let link = self.supervisor.link(state.deadline).await?;
         let frame = message()?;
-        let mut receiver = link.request(state.id, Arc::clone(&state.method), pass, frame)?;
+        let mut receiver = match link.request(state.id, Arc::clone(&state.method), pass, frame) {
+            Ok(receiver) => receiver,
+            Err(unseen) => return Err(self.turned_away(&link, unseen, state.deadline).await),
+        };
         let mut abandoned = Abandoned { executor: self, call: Some((link, Arc::clone(state))) };
         let answered = match tokio::time::timeout_at(state.deadline.into(), &mut receiver).await {
             Ok(answered) => Some(answered),
@@ -108,6 +114,19 @@ impl Isolated {
                 )))
             }
         }
+    }
+
+    /// The error of a call that was not handed over. When the process is ending, its end is waited for: only then is it known
+    /// when the next one is due, and a caller that asks again and again at once would gain nothing.
+    async fn turned_away(&self, link: &Link, unseen: Unseen, deadline: Instant) -> DriverError {
+        if matches!(unseen, Unseen::Ending) {
+            let _at_most_until_then = tokio::time::timeout_at(deadline.into(), link.ended()).await;
+            if let State::Waiting { until, why } | State::Open { until, why } = self.supervisor.state() {
+                return supervisor::away(&why, until);
+            }
+            return DriverError::from(unseen).retry(Retry::Now);
+        }
+        unseen.into()
     }
 
     /// Cancels, waits for the grace, and kills.
@@ -209,13 +228,24 @@ impl Executor for Isolated {
 
     fn condition(&self) -> Condition {
         let (standing, pid) = match self.supervisor.state() {
-            State::Up(link) => (Standing::Serving, Some(link.pid)),
+            State::Up(link) => match link.verdict() {
+                Some(end) => (Standing::Restarting(end.to_string()), Some(link.pid)),
+                None => (Standing::Serving, Some(link.pid)),
+            },
             State::Starting => (Standing::Restarting("it is being started again".to_owned()), None),
             State::Waiting { until, why } => {
                 let left = until.saturating_duration_since(Instant::now());
                 (Standing::Restarting(format!("{why}; it is started again in {} ms", left.as_millis())), None)
             }
-            State::Open { why, .. } => (Standing::CircuitOpen(why), None),
+            State::Open { until, why } => {
+                let left = until.saturating_duration_since(Instant::now());
+                let driver = self.supervisor.driver();
+                let next = format!(
+                    "it is tried again in {} s, and at once by `capstan driver restart {driver}`",
+                    left.as_secs()
+                );
+                (Standing::CircuitOpen(format!("{why}; {next}")), None)
+            }
             State::Closed => (Standing::Serving, None),
         };
         Condition { lost_threads: 0, standing, pid, restarts: self.supervisor.restarts() }

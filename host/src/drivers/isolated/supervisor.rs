@@ -22,22 +22,13 @@ use super::{
 use crate::{
     backoff::Backoff,
     drivers::{
+        Supervision,
         error::one_line,
         figures::Figures,
         frames::{CallId, Ending, FromHost, frame},
         gate::Pass,
     },
 };
-
-/// The wait after the first end, and the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A process that served for so long was a good one: the count of ends begins anew.
-const STABLE: Duration = Duration::from_secs(60);
-/// After so many ends in a row the circuit opens.
-const MOST_ENDS: u32 = 10;
-/// An open circuit is tried once after this time.
-const OPEN_FOR: Duration = Duration::from_secs(300);
 
 /// What a driver's process is doing.
 #[derive(Clone)]
@@ -79,6 +70,7 @@ struct Ends {
 impl Supervisor {
     /// Takes over a process that is up.
     pub fn start(plan: Plan, up: Up, figures: Arc<Figures>, runtime: &Handle) -> Arc<Self> {
+        let Supervision { first_wait, longest_wait, .. } = plan.supervision;
         let supervisor = Arc::new(Self {
             plan,
             state: watch::channel(State::Up(Arc::clone(&up.link))).0,
@@ -87,7 +79,7 @@ impl Supervisor {
             restarts: AtomicU64::new(0),
             attempts: AtomicU64::new(0),
             figures,
-            ends: Mutex::new(Ends { in_a_row: 0, backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT) }),
+            ends: Mutex::new(Ends { in_a_row: 0, backoff: Backoff::new(first_wait, longest_wait) }),
         });
         runtime.spawn(Arc::clone(&supervisor).run(up));
         supervisor
@@ -102,9 +94,10 @@ impl Supervisor {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// The process that serves; waits for one that is being started.
+    /// The process that serves; waits for one that is being started, or to see how one ends that is being killed.
     pub async fn link(&self, deadline: Instant) -> Result<Arc<Link>, DriverError> {
         let now = |state: &State| match state {
+            State::Up(link) if link.is_condemned() => None,
             State::Up(link) => Some(Ok(Arc::clone(link))),
             State::Starting => None,
             State::Waiting { until, why } => Some(Err(away(why, *until))),
@@ -128,7 +121,8 @@ impl Supervisor {
         }
     }
 
-    fn driver(&self) -> &str {
+    /// `kind.name`.
+    pub fn driver(&self) -> &str {
         &self.plan.launch.driver
     }
 
@@ -195,8 +189,9 @@ impl Supervisor {
 
     /// Takes note of an end; answers what comes now, and when the next start is due if there is one.
     fn fall(&self, end: &End, served: Duration) -> (State, Option<Duration>) {
+        let Supervision { stable, most_ends, open_for, .. } = self.plan.supervision;
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if served >= STABLE || end.was_asked_for() {
+        if served >= stable || end.was_asked_for() {
             ends.in_a_row = 0;
             ends.backoff.reset();
         }
@@ -209,14 +204,15 @@ impl Supervisor {
             (State::Closed, None)
         } else if end.was_asked_for() {
             (State::Starting, Some(Duration::ZERO))
-        } else if ends.in_a_row >= MOST_ENDS {
+        } else if ends.in_a_row >= most_ends {
             tracing::error!(
                 driver = self.driver(),
                 "the driver ended {} times in a row and is tried again in {} s only; `capstan driver restart` starts it now",
                 ends.in_a_row,
-                OPEN_FOR.as_secs()
+                open_for.as_secs()
             );
-            (State::Open { until: Instant::now() + OPEN_FOR, why }, Some(OPEN_FOR))
+            let why = format!("{why}, and ended {} times in a row", ends.in_a_row);
+            (State::Open { until: Instant::now() + open_for, why }, Some(open_for))
         } else {
             let wait = ends.backoff.wait();
             (State::Waiting { until: Instant::now() + wait, why }, Some(wait))
@@ -268,6 +264,11 @@ impl Supervisor {
         let ending = FromHost { ending: Some(Ending {}), ..FromHost::default() };
         let _an_end_is_seen_below = frame(&ending).map(|bytes| link.send(bytes));
         let drained = link.drained(deadline).await;
+        if link.is_condemned() {
+            // It was being killed already, and that has been told.
+            link.ended().await;
+            return Ok(());
+        }
         if drained {
             let state = self.plan.services.calls.begin("close".into(), "", deadline);
             let message = FromHost { close: Some(CallId { id: state.id }), ..FromHost::default() };
@@ -298,7 +299,8 @@ impl Supervisor {
     }
 }
 
-fn away(why: &str, until: Instant) -> DriverError {
+/// The error of a call that comes while no process serves.
+pub(super) fn away(why: &str, until: Instant) -> DriverError {
     let left = until.saturating_duration_since(Instant::now());
     DriverError::unavailable("the driver is being started again; it has not seen the call")
         .retry(Retry::After(left))

@@ -1,0 +1,155 @@
+//! The built daemon as a whole: which ends of a driver are its own, and what is left when it is killed.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use capstan_tests::{
+    daemon::{Setup, Site},
+    gearman, http,
+    message::action,
+    paths,
+    process::{self, Process},
+    random::Random,
+    wait_for,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    process::{Pid, PidfdFlags, Signal},
+};
+use serde_json::{Value, json};
+
+use super::is_long;
+
+/// The driver starts a program as it is opened.
+const OPEN: &str = r#"open = 'host_call:program.start:{"name":"beside","command":["/bin/sleep","600"]}'"#;
+
+/// The program of a site's driver, as the daemon noted it.
+fn program(site: &Site) -> u32 {
+    let record = fs::read(site.path().join("state/programs/load_balancer.bad.beside.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["process"]["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or_else(|| panic!("{record}"))
+}
+
+fn site(isolation: &str, word: &str) -> Site {
+    Site::new(Setup {
+        driver: "bad",
+        driver_config: &format!("invoke = {{ suspend = \"{word}\" }}\n{OPEN}"),
+        drivers: &format!("isolation = \"{isolation}\""),
+        ..Setup::default()
+    })
+}
+
+#[test]
+fn a_crash_costs_the_daemon_only_what_its_mode_says() {
+    for word in ["segfault", "exit:0"] {
+        let isolated = site("process", word);
+        let daemon = isolated.start();
+        let table = isolated.expect(0, &["driver", "list"]);
+        assert!(table.out.contains(" process "), "{}", table.out);
+        let beside = program(&isolated);
+        let reply = isolated.ask(&action("SUSPEND"));
+        assert_eq!(reply["hpcs_response"], "FAIL", "{word}: {reply}");
+        wait_for("the next process", Duration::from_secs(20), || {
+            let listed = http::get(isolated.http_port, "/drivers/v1/load_balancer/bad", "").unwrap().json();
+            (listed["state"] == "ready" && listed["restarts"] == json!(1)).then_some(())
+        });
+        isolated.pass(&action("ENABLE"));
+        assert_eq!(program(&isolated), beside, "the program was found, not started anew");
+        assert!(process::is_alive(beside), "{word}");
+        daemon.stop();
+        assert!(process::is_alive(beside), "{word}");
+        process::signal_to(beside, Signal::KILL);
+
+        let inside = site("in-process", word);
+        let mut daemon = start(&inside);
+        let table = inside.expect(0, &["driver", "list"]);
+        assert!(table.out.contains(" in-process "), "{}", table.out);
+        let beside = program(&inside);
+        let payload = action("SUSPEND").to_string();
+        let outcome = gearman::try_submit(inside.job_server_port, &inside.function, payload.as_bytes());
+        assert!(outcome.is_err(), "the daemon ends with its driver, and {word} got {outcome:?}");
+        daemon.wait(Duration::from_secs(20));
+        assert!(process::is_alive(beside), "{word}");
+        process::signal_to(beside, Signal::KILL);
+    }
+}
+
+/// A daemon that need not come up.
+fn spawn(site: &Site) -> Process {
+    let log = fs::File::options().create(true).append(true).open(site.path().join("log")).unwrap();
+    Process::spawn(
+        Command::new(paths::capstan())
+            .arg("--config")
+            .arg(site.config())
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log),
+    )
+    .unwrap()
+}
+
+fn start(site: &Site) -> Process {
+    let daemon = spawn(site);
+    wait_for("the daemon", Duration::from_secs(30), || {
+        http::get(site.http_port, "/readyz", "").is_ok_and(|answer| answer.status == 200).then_some(())
+    });
+    daemon
+}
+
+/// Waits until all these processes have ended, by their descriptors: a number may come again.
+fn gone(pids: &[u32], limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    pids.iter().all(|pid| {
+        let pid = Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+        let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return true };
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap();
+        rustix::event::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)).is_ok_and(|ready| ready > 0)
+    })
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_no_child_also_while_it_starts() {
+    let mut random = Random::seeded(9);
+    // Some that come up at once, one that takes its time in `open`, one that is probed first.
+    let more = r#"
+[known_drivers.load_balancer.noop]
+library = "libcapstan_load_balancer_noop.so"
+[known_drivers.load_balancer.slow]
+library = "libcapstan_bad_driver.so"
+config = { open = "sleep:400" }
+[known_drivers.load_balancer.forks]
+library = "libcapstan_bad_driver.so"
+config = { open = "fork_tree:3" }
+[known_drivers.load_balancer.inside]
+library = "libcapstan_bad_driver.so"
+isolation = "in-process"
+"#;
+    let site = Site::new(Setup { driver: "bad", driver_config: "", more, ..Setup::default() });
+    let folder = site.path().display().to_string();
+    let (rounds, mut most, mut slowest) = (if is_long() { 200 } else { 15 }, 0, Duration::ZERO);
+    for round in 0..rounds {
+        let mut daemon = spawn(&site);
+        // From before its first child to after the last is up.
+        std::thread::sleep(Duration::from_micros(random.below(1_200_000)));
+        let children = process::below(daemon.id());
+        daemon.signal(Signal::KILL);
+        let killed = Instant::now();
+        daemon.wait(Duration::from_secs(5));
+        let mut left = children.clone();
+        most = most.max(children.len());
+        // What had been forked and was not seen yet, too.
+        left.extend(process::with_command_line(&folder));
+        assert!(gone(&left, Duration::from_secs(5)), "round {round}: of {left:?} some are left");
+        slowest = slowest.max(killed.elapsed());
+        assert_eq!(process::with_command_line(&folder), [] as [u32; 0], "round {round}");
+    }
+    println!(
+        "zoo: {rounds} daemons killed with up to {most} processes below them; the last was gone after at most {slowest:?}"
+    );
+    assert!(most > 4, "no daemon had come far: {most}");
+}
