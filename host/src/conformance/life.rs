@@ -44,7 +44,10 @@ async fn two_instances(subject: &Subject, mode: Isolation, config: &Value, repor
     };
     match contract::leave_a_trace(&first).await {
         None => report.skip("instances", "this kind has nothing that tells two instances apart"),
-        Some(Err(error)) => report.skip("instances", format!("the first instance could not be used: {error}")),
+        Some(Err(error)) => report.fail(
+            "instances",
+            format!("one instance alone could be used; with a second one open it answers {}: {error}", error.code),
+        ),
         Some(Ok(trace)) => {
             let is_seen = contract::sees(&second, &trace).await;
             let outcome = if is_seen {
