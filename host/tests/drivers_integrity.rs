@@ -243,6 +243,53 @@ async fn a_command_is_held_to_the_same_and_run_only_then() {
     assert!(witness.exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_is_held_against_the_keys_that_are_trusted_by_then() {
+    let folder = folder();
+    let path = folder.path();
+    let [(first, first_public), (second, second_public)] = [key(), key()];
+    let put = |version: &str, signed: Option<&PrivateKey>| {
+        let built = build(path, "d", &manifest(json!({ "version": version })).to_string(), &[]);
+        let _from_before = fs::remove_file(signature_of(&built));
+        signed.map(|key| sign(&built, key));
+        built
+    };
+    let table = |keys: &[PublicKey]| {
+        let mut settings = settings(path);
+        settings.drivers = vec![signed_by("d", Path::new("d.so"), keys)];
+        settings
+    };
+    let version = |registry: &Registry| registry.info(Kind::Cloud, "d").unwrap().version.unwrap();
+    let refusal = async |registry: &Registry| registry.rollback(Kind::Cloud, "d").await.unwrap_err().to_string();
+    // Nothing was asked of the first, the second is signed by one key, the third by another.
+    put("1.0.0", None);
+    let registry = Registry::open(table(&[])).await.unwrap();
+    put("2.0.0", Some(&first));
+    registry.apply(table(&[first_public])).await.unwrap();
+    let parts = ["stage signature", "found a copy of a file that no signature was asked for", "reload the driver"];
+    assert_says(&refusal(&registry).await, &parts);
+    put("3.0.0", Some(&second));
+    registry.apply(table(&[second_public])).await.unwrap();
+    let parts = [
+        "stage signature",
+        &format!("found a signature by key {}", first_public.id()),
+        &format!("expected a signature by key {}", second_public.id()),
+    ];
+    assert_says(&refusal(&registry).await, &parts);
+    assert_eq!(version(&registry), "3.0.0");
+    registry.apply(table(&[first_public, second_public])).await.unwrap();
+    registry.rollback(Kind::Cloud, "d").await.unwrap();
+    assert_eq!(version(&registry), "2.0.0");
+    // Who rolled back keeps the file, unless its key goes.
+    let line = registry.apply(table(&[second_public])).await.unwrap_err().to_string();
+    assert_says(&line, &parts);
+    assert_eq!(version(&registry), "2.0.0");
+    registry.apply(table(&[])).await.unwrap();
+    registry.rollback(Kind::Cloud, "d").await.unwrap();
+    assert_eq!(version(&registry), "1.0.0", "where no key asks, nothing has to be signed");
+    registry.close(Duration::from_secs(5)).await;
+}
+
 /// A library that is trusted and one that is not, beside one name that either may have at any moment.
 struct Swap {
     folder: tempfile::TempDir,

@@ -9,7 +9,7 @@ use capstan_plugin_api::{DriverError, ErrorCode, Manifest};
 use serde_json::Value;
 
 use super::{Report, Subject, declared};
-use crate::drivers::{CallOptions, DriverHandle, DriverInfo, Isolation, Kind, Registry};
+use crate::drivers::{CallOptions, DriverEntry, DriverHandle, DriverInfo, Isolation, Kind, Registry};
 
 /// Time for a call that is not about time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,16 +28,18 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Opens the driver in a mode, with a state folder of this name; a failure is reported and there is no bench.
+    /// Opens the driver in a mode, as an entry of this name, with a state folder of that; a failure is reported and there is no bench.
     pub async fn open(
         subject: &Subject,
+        name: &str,
         folder: &str,
         mode: Isolation,
         config: &Value,
         report: &mut Report<'_>,
     ) -> Option<Self> {
         let said = Arc::<Mutex<Vec<String>>>::default();
-        let mut settings = subject.settings(folder, vec![subject.entry(mode, config)]);
+        let mut settings =
+            subject.settings(folder, vec![DriverEntry { name: name.to_owned(), ..subject.entry(mode, config) }]);
         let hook = Arc::clone(&said);
         settings.on_log = Some(Arc::new(move |line: &str| keep(&hook, line)));
         let start = Instant::now();
@@ -48,7 +50,7 @@ impl Bench {
                 return None;
             }
         };
-        let (kind, name) = (subject.entry.kind, subject.entry.name.clone());
+        let (kind, name) = (subject.entry.kind, name.to_owned());
         match registry.handle(kind, &name) {
             Ok(handle) => {
                 let took = start.elapsed().as_secs_f64() * 1e3;

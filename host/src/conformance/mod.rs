@@ -75,7 +75,10 @@ pub async fn run<'a>(subject: &Subject, tell: &'a mut dyn FnMut(&Outcome)) -> Re
         }
         let config = config::of(subject, declared.as_ref());
         report.enter(mode);
-        let Some(bench) = Bench::open(subject, mode.as_str(), mode, &config, &mut report).await else { continue };
+        let Some(bench) = Bench::open(subject, &subject.entry.name, mode.as_str(), mode, &config, &mut report).await
+        else {
+            continue;
+        };
         calls::check(&bench, &mut report).await;
         contract::check(subject, &bench, &mut report).await;
         calls::check_under_load(&bench, &mut report).await;

@@ -27,7 +27,7 @@ use super::{
     generations::{Lineage, check_needs},
     host_services::{CallTable, HostServices},
     in_process::{InProcess, Limits, read_health},
-    integrity,
+    integrity::{self, Vouched},
     isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
@@ -173,25 +173,29 @@ impl Loading<'_> {
     fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
         let pin = entry.sha256.as_deref();
-        let (bytes, hash) = match self.plan.kept {
+        let (bytes, vouched) = match self.plan.kept {
             None => {
                 let checked = file::open(path, settings.trust_own_files)?;
-                let hash = integrity::check(pin, &entry.trust, &checked);
-                (checked.bytes, hash)
+                let vouched = integrity::check(pin, &entry.trust, &checked);
+                (checked.bytes, vouched)
             }
             Some(sha256) => {
-                let bytes = Store::open(&settings.state_dir)?.read(sha256)?;
-                let hash = integrity::check_kept(pin, &entry.trust, &bytes);
-                (bytes, hash)
+                let store = Store::open(&settings.state_dir)?;
+                let bytes = store.read(sha256)?;
+                let vouched = integrity::check_kept(pin, &entry.trust, &bytes, store.signatures(sha256));
+                (bytes, vouched)
             }
         };
         let (facts, manifest) = manifest::read(&bytes)?;
         compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
         check_needs(&manifest, self.plan.needs)?;
         // Asked for above, told here: a file that is no driver at all is better told so.
-        let sha256 = hash?;
+        let Vouched { sha256, signatures } = vouched?;
         let store = Store::open(&settings.state_dir)?;
         let copy = store.keep(&sha256, &bytes)?;
+        if let Some(signatures) = signatures {
+            store.keep_signatures(&sha256, &signatures)?;
+        }
         drop(bytes);
         if entry.isolation == Isolation::Process {
             // The process is its own probe: what crashes or hangs there costs the daemon nothing.
@@ -230,7 +234,7 @@ impl Loading<'_> {
             Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
             _ => failure,
         })?;
-        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?.sha256;
         let program = Program::Command {
             path: checked.path,
             sha256: sha256.clone(),

@@ -20,6 +20,7 @@ use super::{
 const COPY: &str = ".so";
 const PROBE: &str = ".probe.json";
 const HISTORY: &str = ".history.json";
+const SIGNATURES: &str = ".sig";
 
 /// The folder `state_dir/drivers`.
 pub(super) struct Store {
@@ -82,12 +83,26 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Keeps what vouched for a file with its copy.
+    pub fn keep_signatures(&self, sha256: &str, signatures: &[u8]) -> Result<(), Failure> {
+        if self.signatures(sha256).as_deref() == Some(signatures) {
+            return Ok(());
+        }
+        let path = self.folder.join(format!("{sha256}{SIGNATURES}"));
+        replace(&path, signatures, 0o600).map_err(|error| refuse(&path, error))
+    }
+
+    /// What vouched for a file when its copy was made, where a key asked for it.
+    pub fn signatures(&self, sha256: &str) -> Option<Vec<u8>> {
+        fs::read(self.folder.join(format!("{sha256}{SIGNATURES}"))).ok()
+    }
+
     /// Where it is kept which files of a driver served.
     pub fn history_path(state_dir: &Path, full_name: &str) -> PathBuf {
         state_dir.join("drivers").join(format!("{full_name}{HISTORY}"))
     }
 
-    /// Removes the copies whose hash `is_needed` denies, with the outcomes of their probes, and the histories of drivers that
+    /// Removes the copies whose hash `is_needed` denies, with their signatures and the outcomes of their probes, and the histories of drivers that
     /// `is_known` denies. Nothing may be loading meanwhile.
     pub fn prune(state_dir: &Path, is_needed: impl Fn(&str) -> bool, is_known: impl Fn(&str) -> bool) {
         // Not there before the first copy.
@@ -95,7 +110,8 @@ impl Store {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let hash = name.strip_suffix(COPY).or_else(|| name.strip_suffix(PROBE)).filter(|hash| is_hash(hash));
+            let hash = [COPY, PROBE, SIGNATURES].iter().find_map(|ending| name.strip_suffix(ending));
+            let hash = hash.filter(|hash| is_hash(hash));
             let keep = match (hash, name.strip_suffix(HISTORY)) {
                 (Some(hash), _) => is_needed(hash),
                 (None, Some(full_name)) => is_known(full_name),

@@ -155,10 +155,12 @@ fn one(bad: &Bad, call_id: u64, word: &str, good: &dyn Fn() -> Value) -> Reply {
         }
         "frames" => {
             process::write_frames(value, call_id);
-            while value != "own" {
+            if value == "own" {
+                return ok(good());
+            }
+            loop {
                 thread::park();
             }
-            ok(good())
         }
         "grandchild" | "fork_tree" | "run_away" | "orphans" | "close_socket" | "shut_socket" | "overwrite"
         | "truncate" | "stop" | "kill_parent" => {

@@ -27,6 +27,8 @@ const DEADLINE: Duration = Duration::from_millis(150);
 const GRACE: Duration = Duration::from_millis(400);
 /// What this machine may need beyond deadline and grace to run whoever waits.
 const SCHEDULING: Duration = Duration::from_secs(2);
+/// Calls of one driver at a time, the default.
+const MAX_CONCURRENCY: usize = 8;
 const FAR: Duration = Duration::from_secs(20);
 
 /// Runs a case as a host in a process of its own, so that its descriptors, threads and children are the case's alone, and so
@@ -106,6 +108,8 @@ pub struct Host {
     bad: DriverHandle,
     good: DriverHandle,
     program: u32,
+    /// Threads there may be without any being left behind: the pools of drivers in this process grow as calls come.
+    threads: usize,
 }
 
 /// The bad driver's library under two hashes: what one of them does to its file must not be the other's.
@@ -139,6 +143,8 @@ pub fn settings(folder: &Path) -> Settings {
 impl Host {
     fn open(folder: &Path, isolation: Isolation, case: &Case) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let pools = if isolation == Isolation::InProcess { 2 * MAX_CONCURRENCY + 4 } else { 0 };
+        let threads = Held::now().threads + pools;
         let [bad, good] = install(folder);
         let entry = |name, file| DriverEntry { isolation, ..DriverEntry::new(Kind::LoadBalancer, name, file) };
         let mut bad = entry("bad", bad);
@@ -148,7 +154,7 @@ impl Host {
         let settings = Settings { drivers: vec![bad, entry("good", good)], ..settings(folder) };
         let registry = runtime.block_on(Registry::open(settings)).unwrap();
         let [bad, good] = ["bad", "good"].map(|name| registry.handle(Kind::LoadBalancer, name).unwrap());
-        let mut host = Self { folder: folder.to_owned(), isolation, runtime, registry, bad, good, program: 0 };
+        let mut host = Self { folder: folder.to_owned(), isolation, runtime, registry, bad, good, program: 0, threads };
         let start = r#"host_call:program.start:{"name":"beside","command":["/bin/sleep","600"]}"#;
         let answer = host.call(&host.good, start, FAR).unwrap();
         host.program = answer["body"]["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a process id");
@@ -178,7 +184,9 @@ impl Host {
         let traffic = Traffic::start(&self.runtime, &self.good);
         // As many at once as each may have, so that each thread that will be needed is there.
         self.runtime.block_on(async {
-            let calls = [&self.good, &self.bad].into_iter().flat_map(|driver| std::iter::repeat_n(driver.clone(), 8));
+            let calls = [&self.good, &self.bad]
+                .into_iter()
+                .flat_map(|driver| std::iter::repeat_n(driver.clone(), MAX_CONCURRENCY));
             let calls = calls.map(|driver| {
                 tokio::spawn(async move {
                     driver.call::<_, Value>("apply", &json!({ "misbehave": "sleep:50" }), CallOptions::default()).await
@@ -279,7 +287,7 @@ impl Host {
         let lost = self.info().lost_threads;
         let mut now = Held::now();
         let end = Instant::now() + FAR;
-        while !now.is_within(&Held { threads: before.threads + lost, ..before }) {
+        while !now.is_within(&Held { threads: before.threads.max(self.threads) + lost, ..before }) {
             assert!(Instant::now() < end, "{}: held before {before:?}, now {now:?}", case.name);
             std::thread::sleep(Duration::from_millis(5));
             now = Held::now();

@@ -11,7 +11,7 @@ use crate::{
 
 /// The argument names a file when it looks like a path.
 pub(super) fn file(name: &str) -> Option<PathBuf> {
-    (name.contains('/') || Path::new(name).extension().is_some_and(|extension| extension == "so"))
+    (name.contains('/') || name == "." || Path::new(name).extension().is_some_and(|extension| extension == "so"))
         .then(|| PathBuf::from(name))
 }
 

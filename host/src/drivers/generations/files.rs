@@ -19,11 +19,10 @@ pub(super) fn hash(settings: &Settings, entry: &DriverEntry) -> Option<String> {
     let files = of(settings, entry);
     let (first, others) = files.split_first()?;
     let first = match entry.program {
-        DriverProgram::Library(_) => first.clone(),
-        // As when it is started: a program may be named by a link.
-        DriverProgram::Command(_) => first.canonicalize().ok()?,
+        DriverProgram::Library(_) => file::open(first, settings.trust_own_files),
+        DriverProgram::Command(_) => file::open_program(first, settings.trust_own_files),
     };
-    let mut hashes = manifest::sha256(&file::open(&first, settings.trust_own_files).ok()?.bytes);
+    let mut hashes = manifest::sha256(&first.ok()?.bytes);
     for other in others {
         hashes.push_str(&manifest::sha256(&fs::read(other).ok()?));
     }

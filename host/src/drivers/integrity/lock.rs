@@ -25,7 +25,7 @@ pub fn fingerprint(settings: &Settings, entry: &DriverEntry) -> Result<LockedFil
         };
         // The line that is about to be written is what the policy may ask for.
         let own = Trust { policy: DriverPolicy::Any, locked: None, ..entry.trust.clone() };
-        let sha256 = super::check(entry.sha256.as_deref(), &own, &checked)?;
+        let sha256 = super::check(entry.sha256.as_deref(), &own, &checked)?.sha256;
         Ok(LockedFile { path: checked.path, sha256, version })
     };
     look().map_err(|failure| failure.of(entry.full_name(), &path))

@@ -16,19 +16,32 @@ pub use signature::{SignatureFault, verify};
 use super::{error::Failure, file::Checked, manifest::sha256, store};
 use crate::config::Trust;
 
-/// Stages checksum and signature. Answers the SHA-256.
-pub(super) fn check(pin: Option<&str>, trust: &Trust, checked: &Checked) -> Result<String, Failure> {
-    let sha256 = sha256(&checked.bytes);
-    pin::check(pin, trust, &sha256)?;
-    signature::check(trust, checked, &sha256)?;
-    Ok(sha256)
+/// A file that passed.
+pub(super) struct Vouched {
+    pub sha256: String,
+    /// What lay beside it, where a key asked for it: kept with the private copy, which has to pass again when it comes back.
+    pub signatures: Option<Vec<u8>>,
 }
 
-/// Stage checksum for a private copy that has served before: its signature was good when the copy was made.
-pub(super) fn check_kept(pin: Option<&str>, trust: &Trust, bytes: &[u8]) -> Result<String, Failure> {
+/// Stages checksum and signature.
+pub(super) fn check(pin: Option<&str>, trust: &Trust, checked: &Checked) -> Result<Vouched, Failure> {
+    let sha256 = sha256(&checked.bytes);
+    pin::check(pin, trust, &sha256)?;
+    let signatures = signature::check(trust, checked, &sha256)?;
+    Ok(Vouched { sha256, signatures })
+}
+
+/// The same for a private copy that has served before, with the signatures that were kept with it.
+pub(super) fn check_kept(
+    pin: Option<&str>,
+    trust: &Trust,
+    bytes: &[u8],
+    signatures: Option<Vec<u8>>,
+) -> Result<Vouched, Failure> {
     let sha256 = sha256(bytes);
     pin::check(pin, trust, &sha256)?;
-    Ok(sha256)
+    let signatures = signature::check_kept(trust, &sha256, signatures)?;
+    Ok(Vouched { sha256, signatures })
 }
 
 /// Puts a file that everybody may read in place at once and durably: after a crash there is the old one or the new one.

@@ -51,10 +51,7 @@ pub fn verify(file: &[u8], signatures: &[u8], keys: &[PublicKey]) -> Result<Publ
 }
 
 fn good(sha256: &str, signatures: &[u8], keys: &[PublicKey]) -> Result<PublicKey, SignatureFault> {
-    let fault = |found: String, remedy| {
-        let ids: Vec<String> = keys.iter().map(PublicKey::id).collect();
-        SignatureFault { found, expected: format!("a signature by key {}", ids.join(" or ")), remedy }
-    };
+    let fault = |found: String, remedy| SignatureFault { found, expected: expected(keys), remedy };
     let lines = lines(signatures);
     if lines.is_empty() {
         let remedy = "put there what `capstan driver sign` or the vendor made for this file";
@@ -83,6 +80,11 @@ fn good(sha256: &str, signatures: &[u8], keys: &[PublicKey]) -> Result<PublicKey
     ))
 }
 
+fn expected(keys: &[PublicKey]) -> String {
+    let ids: Vec<String> = keys.iter().map(PublicKey::id).collect();
+    format!("a signature by key {}", ids.join(" or "))
+}
+
 /// Key id and signature of each line; what is none, and lines of schemes to come, are passed over.
 fn lines(signatures: &[u8]) -> Vec<(&str, Vec<u8>)> {
     let text = str::from_utf8(signatures).unwrap_or_default();
@@ -93,19 +95,10 @@ fn lines(signatures: &[u8]) -> Vec<(&str, Vec<u8>)> {
     text.lines().filter_map(line).collect()
 }
 
-/// Stage signature, where a key or the policy asks for one.
-pub(super) fn check(trust: &Trust, checked: &Checked, sha256: &str) -> Result<(), Failure> {
-    let keys = &trust.signature_keys;
-    if keys.is_empty() {
-        if trust.policy != DriverPolicy::Signed {
-            return Ok(());
-        }
-        return Err(Failure::new(
-            Stage::Signature,
-            "no key that a signature could be held against",
-            "one, as drivers.policy = \"signed\" asks",
-            "add the vendor's public key as signature_key, or to drivers.signature_keys",
-        ));
+/// Stage signature for a file; answers what lay beside it where a key asked for it.
+pub(super) fn check(trust: &Trust, checked: &Checked, sha256: &str) -> Result<Option<Vec<u8>>, Failure> {
+    if !is_asked_for(trust)? {
+        return Ok(None);
     }
     let name = checked.path.file_name().unwrap_or_default().to_string_lossy();
     let beside = checked.beside(SUFFIX, LARGEST).map_err(|failure| Failure {
@@ -113,20 +106,46 @@ pub(super) fn check(trust: &Trust, checked: &Checked, sha256: &str) -> Result<()
         found: format!("{name}{SUFFIX}: {}", failure.found),
         ..failure
     })?;
-    let signatures = beside.ok_or_else(|| {
-        let ids: Vec<String> = keys.iter().map(PublicKey::id).collect();
-        Failure::new(
-            Stage::Signature,
-            format!("no {name}{SUFFIX}"),
-            format!("a signature by key {}", ids.join(" or ")),
-            "install the vendor's signature beside the file, or sign it with `capstan driver sign`",
-        )
-    })?;
-    let key = good(sha256, &signatures, keys).map_err(|SignatureFault { found, expected, remedy }| {
-        Failure::new(Stage::Signature, found, expected, remedy)
-    })?;
-    tracing::debug!(path = %checked.path.display(), key = key.id(), "the signature is good");
-    Ok(())
+    let remedy = "install the vendor's signature beside the file, or sign it with `capstan driver sign`";
+    let signatures = beside.ok_or_else(|| missing(trust, format!("no {name}{SUFFIX}"), remedy))?;
+    hold(trust, sha256, signatures).map(Some)
+}
+
+/// Stage signature for a private copy, by the keys that are trusted now.
+pub(super) fn check_kept(trust: &Trust, sha256: &str, kept: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Failure> {
+    if !is_asked_for(trust)? {
+        return Ok(None);
+    }
+    let remedy = "install the file with its signature and reload the driver";
+    let found = "a copy of a file that no signature was asked for when it served";
+    let signatures = kept.ok_or_else(|| missing(trust, found.to_owned(), remedy))?;
+    hold(trust, sha256, signatures).map(Some)
+}
+
+/// Whether a key asks for a signature; a policy that asks for the key is a fault.
+fn is_asked_for(trust: &Trust) -> Result<bool, Failure> {
+    if !trust.signature_keys.is_empty() || trust.policy != DriverPolicy::Signed {
+        return Ok(!trust.signature_keys.is_empty());
+    }
+    Err(Failure::new(
+        Stage::Signature,
+        "no key that a signature could be held against",
+        "one, as drivers.policy = \"signed\" asks",
+        "add the vendor's public key as signature_key, or to drivers.signature_keys",
+    ))
+}
+
+fn missing(trust: &Trust, found: String, remedy: &str) -> Failure {
+    Failure::new(Stage::Signature, found, expected(&trust.signature_keys), remedy)
+}
+
+fn hold(trust: &Trust, sha256: &str, signatures: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let key =
+        good(sha256, &signatures, &trust.signature_keys).map_err(|SignatureFault { found, expected, remedy }| {
+            Failure::new(Stage::Signature, found, expected, remedy)
+        })?;
+    tracing::debug!(sha256, key = key.id(), "the signature is good");
+    Ok(signatures)
 }
 
 #[cfg(test)]
