@@ -14,7 +14,7 @@ use std::{
 };
 
 use capstan::drivers::{
-    CallOptions, DriverEntry, DriverHandle, DriverInfo, DriverState, Kind, Registry, ReloadError, Settings,
+    CallOptions, DriverEntry, DriverHandle, DriverInfo, DriverState, Isolation, Kind, Registry, ReloadError, Settings,
 };
 use capstan_plugin_api::{DriverError, ErrorCode, Retry};
 use drivers_support::{entry, eventually, folder, install, manifest, settings};
@@ -290,6 +290,92 @@ async fn a_generation_closes_when_it_is_drained_or_its_time_is_over() {
     eventually("it closes then", closed).await;
     eventually("nothing is left", || info(&registry).draining_generations == 0).await;
     assert_eq!(info(&registry).retired_generations, 0, "the same file all the time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_in_the_background_is_polled_where_it_was_begun() {
+    let folder = folder();
+    let settings = Settings { drain_timeout: Duration::from_millis(300), ..settings(folder.path()) };
+    let (registry, handle) = open(settings, entry("d", install(folder.path(), "1", json!({}), &[]))).await;
+    let seen = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&seen);
+    let options = CallOptions {
+        on_pending: Some(Arc::new(move |_| hook.store(true, Ordering::Release))),
+        ..CallOptions::default()
+    };
+    let out = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.call::<_, Value>("endless_work", &(), options).await }
+    });
+    eventually("it goes on in the background", || seen.load(Ordering::Acquire)).await;
+    install(folder.path(), "2", json!({ "methods": ["version", "endless_work"] }), &[]);
+    reload(&registry).await.unwrap();
+    // The next one has no `poll` at all.
+    assert_eq!(info(&registry).draining_generations, 1);
+    let error = out.await.unwrap().unwrap_err();
+    assert_eq!((&error.code, &error.retry), (&ErrorCode::UNAVAILABLE, &Retry::Never), "{error}");
+    assert!(error.operator_message.contains("its token: "), "{error}");
+    eventually("it closes", || info(&registry).draining_generations == 0).await;
+}
+
+fn is_there(pid: Option<u32>) -> bool {
+    Path::new(&format!("/proc/{}", pid.unwrap())).exists()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_for_processes() {
+    let folder = folder();
+    let path = folder.path();
+    let mut settings = settings(path);
+    (settings.drain_timeout, settings.cancel_grace) = (Duration::from_millis(300), Duration::from_millis(50));
+    let mut entry = entry("d", install(path, "1", json!({ "serial_by": "device" }), &[]));
+    entry.isolation = Isolation::Process;
+    let (registry, handle) = open(settings, entry).await;
+    let first = info(&registry).pid;
+    assert!(is_there(first));
+
+    // A call that is out ends where it is, and its device waits for it.
+    let release = path.join("release");
+    let (out, _) = begin(&registry, &handle, "held", json!(release)).await;
+    install(path, "2", json!({ "serial_by": "device" }), &[]);
+    reload(&registry).await.unwrap();
+    let same = tokio::spawn({
+        let handle = handle.clone();
+        async move { about::<String>(&handle, "version", json!(null), Some("a")).await }
+    });
+    assert_eq!(about::<String>(&handle, "version", json!(null), Some("b")).await.unwrap(), "2");
+    assert!(is_there(first) && !same.is_finished());
+    fs::write(&release, "").unwrap();
+    assert_eq!(out.await.unwrap().unwrap(), "slept");
+    assert_eq!(same.await.unwrap().unwrap(), "2");
+    eventually("its process ends", || !is_there(first)).await;
+
+    // One that does not end is killed, and its device is free.
+    fs::remove_file(&release).unwrap();
+    let (out, _) = begin(&registry, &handle, "held", json!(release)).await;
+    let second = info(&registry).pid;
+    install(path, "3", json!({ "serial_by": "device" }), &[]);
+    reload(&registry).await.unwrap();
+    let error = out.await.unwrap().unwrap_err();
+    assert_eq!((&error.code, &error.retry), (&ErrorCode::UNAVAILABLE, &Retry::Never), "{error}");
+    eventually("its process ends", || !is_there(second)).await;
+    assert_eq!(about::<String>(&handle, "version", json!(null), Some("a")).await.unwrap(), "3");
+
+    // What is refused leaves neither a process nor a library behind.
+    let third = info(&registry).pid;
+    install(path, "4", json!({ "serial_by": "device" }), &["-DOPEN=return text(1, \"{}\")"]);
+    reload(&registry).await.unwrap_err();
+    assert_eq!((info(&registry).pid, info(&registry).retired_generations), (third, 0));
+    let back = registry.rollback(Kind::Cloud, "d").await.unwrap();
+    assert_eq!(back.after.version, "2");
+    let before = info(&registry);
+    let again = registry.restart(Kind::Cloud, "d").await.unwrap();
+    let after = info(&registry);
+    assert_eq!(again.after.generation, back.after.generation, "another process of the same generation");
+    assert!(after.pid != before.pid && !is_there(before.pid) && after.restarts == 1, "{after:?}");
+    assert_eq!(version(&handle).await, "2");
+    registry.close(Duration::from_secs(5)).await;
+    assert!(!is_there(after.pid));
 }
 
 fn copies(folder: &Path) -> usize {

@@ -447,7 +447,10 @@ fn a_cancel_or_a_close_that_goes_wrong_holds_up_nobody() {
             }
             daemon.stop();
             if isolation == "in-process" {
-                let is_told = site.log().contains("`close` did not return within");
+                // A `cancel` that hangs holds the instance, so that its `close` does not even begin; whether there was one depends
+                // on who saw the deadline first.
+                let said = ["`close` did not return within", "are still out, so the instance stays open"];
+                let is_told = said.iter().any(|said| site.log().contains(said));
                 assert_eq!(is_told, word == "hang", "{word}: {}", site.log());
             }
         }

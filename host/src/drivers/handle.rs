@@ -197,10 +197,16 @@ fn if_cut_off(generation: &Generation, error: DriverError) -> DriverError {
     if error.code != ErrorCode::CANCELLED || !generation.cut_off.load(Ordering::Acquire) {
         return error;
     }
-    DriverError::unavailable("the driver was replaced while the call was out").retry(Retry::Never).for_operator(format!(
-        "generation {} had drivers.drain_timeout_seconds to end its calls; what this one did is not known ({error})",
-        generation.number
-    ))
+    cut_off(generation, &error.to_string())
+}
+
+fn cut_off(generation: &Generation, last: &str) -> DriverError {
+    DriverError::unavailable("the driver was replaced while the call was out").retry(Retry::Never).for_operator(
+        format!(
+            "generation {} had drivers.drain_timeout_seconds to end its calls; what this one did is not known ({last})",
+            generation.number
+        ),
+    )
 }
 
 fn raw<P: Serialize + ?Sized>(method: &str, params: &P) -> Result<Box<RawValue>, DriverError> {
@@ -260,6 +266,9 @@ async fn follow(
             )));
         }
         tokio::time::sleep(wait).await;
+        if generation.cut_off.load(Ordering::Acquire) {
+            return Err(cut_off(generation, &format!("its token: {}", super::error::one_line(&pending.token))));
+        }
         let params = raw("poll", &Token { token: pending.token.clone() })?;
         let place = generation.gate.place(state.deadline).await?;
         let poll = generation.calls.begin("poll".into(), &options.request_id, state.deadline);

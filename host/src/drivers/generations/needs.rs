@@ -14,7 +14,9 @@ impl Driver {
         let generation = self.generation.load();
         match generation.as_ref() {
             Some(generation) => {
-                methods.extend(generation.calls.all().iter().map(|call| call.method.to_string()));
+                // What was begun in the background is polled where it was begun.
+                let out = generation.calls.all().into_iter().filter(|call| &*call.method != "poll");
+                methods.extend(out.map(|call| call.method.to_string()));
                 methods.extend(self.needs());
                 methods.retain(|method| generation.manifest.has(method));
             }
