@@ -383,29 +383,3 @@ async fn a_driver_that_is_another_one_each_time_stays_down_and_says_so() {
     assert!(matches!(error.retry, Retry::After(_)) && error.message.contains("it has not seen the call"), "{error:?}");
     raw.close().await;
 }
-
-/// The waits up to the tenth end in a row take more than a minute.
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_ends_in_a_row_open_the_circuit() {
-    if std::env::var_os("CAPSTAN_LONG").is_none() {
-        return;
-    }
-    let raw = misbehave("circuit", &["hello=another", "suspend=exit_0"], |_| ()).await;
-    raw.call("suspend", LONG).await.unwrap_err();
-    let end = Instant::now() + Duration::from_secs(180);
-    while raw.info().state != DriverState::CircuitOpen {
-        assert!(Instant::now() < end, "{:?}", raw.info());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let info = raw.info();
-    assert_eq!(info.ends.values().sum::<u64>(), 10, "{info:?}");
-    let error = raw.call("enable", LONG).await.unwrap_err();
-    assert!(matches!(error.retry, Retry::After(wait) if wait > Duration::from_secs(200)), "{error:?}");
-    assert_eq!(
-        raw.logged("the driver ended 10 times in a row and is tried again in 300 s only"),
-        1,
-        "{:#?}",
-        raw.log()
-    );
-    raw.close().await;
-}
