@@ -82,11 +82,22 @@ async fn a_fault_keeps_everything_as_it_is() {
     let refuse = r#"-DOPEN=if (strstr((const char *)config.data, "there")) return text(1, "{\"code\":\"auth_failed\",\"message\":\"no\"}")"#;
     let picky = build(folder.path(), "picky", &manifest(json!({})).to_string(), &[refuse]);
     let broken = configured("b", &picky, "there");
-    let missing = entry("c", "none.so");
-    let wanted = vec![there("a"), broken, missing];
+    // What can be refused without running it is, before anything of the new table is opened.
+    let opened = folder.path().join("opened");
+    let witness = format!("-DOPEN=fclose(fopen(\"{}\", \"w\"))", opened.display());
+    let eager = build(folder.path(), "eager", &manifest(json!({})).to_string(), &[&witness]);
+    let mut pinned = configured("d", &library, "here");
+    pinned.sha256 = Some("0".repeat(64));
+    let wanted = vec![configured("a", &eager, "there"), broken.clone(), entry("c", "none.so"), pinned];
     let faults = registry.apply(table(folder.path(), wanted)).await.unwrap_err().0;
     assert_eq!(faults.len(), 2, "each is told: {faults:?}");
-    assert!(faults[0].contains("driver cloud.b: stage open") && faults[1].contains("driver cloud.c: stage resolve"));
+    assert!(faults[0].contains("driver cloud.c: stage resolve") && faults[1].contains("driver cloud.d: stage checksum"));
+    assert!(!opened.exists(), "a driver was opened for nothing");
+    // What only `open` can tell is told by it, and nothing is put in place either.
+    let wanted = vec![configured("a", &eager, "there"), broken];
+    let faults = registry.apply(table(folder.path(), wanted)).await.unwrap_err().0;
+    assert!(faults.len() == 1 && faults[0].contains("driver cloud.b: stage open"), "{faults:?}");
+    assert!(opened.exists(), "the witness shows what was opened");
     assert_eq!(states(&registry), before);
     assert_eq!(config(&registry, "a").await, json!({ "region": "here" }));
     assert_eq!((info(&registry, "a").failed_reloads, info(&registry, "b").failed_reloads), (0, 1));

@@ -58,6 +58,17 @@ pub fn get_unix(socket: &Path, path: &str, headers: &str) -> io::Result<Response
 pub fn send(port: u16, method: &str, path: &str, body: &Value) -> io::Result<Response> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    with_body(stream, method, path, body)
+}
+
+/// Sends any request with a JSON body over a Unix socket.
+pub fn send_unix(socket: &Path, method: &str, path: &str, body: &Value) -> io::Result<Response> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    with_body(stream, method, path, body)
+}
+
+fn with_body(stream: impl Read + Write, method: &str, path: &str, body: &Value) -> io::Result<Response> {
     let body = body.to_string();
     let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
     answer(stream, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{head}connection: close\r\n\r\n{body}"))

@@ -222,7 +222,7 @@ fn a_file_is_checked_by_the_rules_about_owners_that_hold_when_it_is_loaded() {
     let without = |more: &[&str]| capstan(&[&["--config", "/nowhere/capstan.toml"], &check[..], more].concat());
     let ended = without(&[]);
     assert_eq!((ended.code, stages(&ended)), (Some(1), vec!["resolve ok".to_owned(), "file failed".to_owned()]));
-    assert!(ended.error.contains("note: for development, --trust-own-files checks it as"), "{}", ended.error);
+    assert!(ended.error.contains("note: for development, --trust-own-files admits it"), "{}", ended.error);
     let json = without(&["--output", "json"]).json();
     assert!(json["error"].as_str().unwrap().contains("stage file: "), "{json}");
     assert!(json["remark"].as_str().unwrap().contains("--trust-own-files"), "{json}");
@@ -404,6 +404,88 @@ fn messages_and_calls_are_counted() {
     daemon.stop();
 }
 
+/// All that is said of a driver stands in the list, in `driver info`, on HTTP and among the figures.
+#[test]
+fn what_a_driver_does_is_shown_everywhere() {
+    let site = Site::worker("noop", "lacks = [\"suspend\"]");
+    let daemon = site.start();
+    site.pass(&update(80, &[("1", 81)]));
+    assert_eq!(site.ask(&json!({ "hpcs_action": "SUSPEND" }))["hpcs_response"], "FAIL");
+
+    let said = http::get(site.http_port, "/drivers/v1/load_balancer/noop", "").unwrap().json();
+    for (key, value) in [
+        ("state", json!("ready")),
+        ("isolation", json!("process")),
+        ("generation", json!(1)),
+        ("errors", json!({ "not_supported": 1 })),
+        ("in_flight", json!(0)),
+        ("queue", json!(0)),
+        ("restarts", json!(0)),
+        ("lost_threads", json!(0)),
+    ] {
+        assert_eq!(said[key], value, "{key}: {said}");
+    }
+    let calls = said["calls"].as_u64().unwrap();
+    let sha256 = said["sha256"].as_str().unwrap();
+    assert!(calls >= 2 && said["p50"].as_f64() <= said["p99"].as_f64(), "{said}");
+    let latency = said["latency"].as_array().unwrap();
+    assert!(latency.is_sorted_by_key(|bucket| bucket["calls"].as_u64()), "{said}");
+    assert_eq!(latency.last().unwrap(), &json!({ "seconds": 60.0, "calls": calls }));
+    assert_eq!(said["figures"]["create"], 1.0, "the driver's own");
+
+    let table = site.expect(0, &["driver", "list"]).out;
+    let (head, row) = table.split_once('\n').unwrap();
+    let columns: Vec<&str> = head.split_whitespace().collect();
+    let expected = "NAME KIND STATE VERSION ISOLATION GENERATION SHA256 CALLS ERRORS P50 P99 RUNNING WAITING RESTARTS LOST";
+    assert_eq!(columns.join(" "), expected);
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    let (version, calls_shown) = (env!("CARGO_PKG_VERSION"), calls.to_string());
+    let first = ["noop", "load_balancer", "ready", version, "process", "1", &sha256[..12], &calls_shown, "1"];
+    assert_eq!(cells[..9], first, "{row}");
+    assert_eq!(cells[cells.len() - 4..], ["0"; 4], "{row}");
+
+    let info = site.expect(0, &["driver", "info", "noop"]).out;
+    let (_, info) = info.split_once("in the daemon").unwrap();
+    let rows: Vec<String> =
+        info.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for row in [
+        "state ready",
+        "isolation process",
+        "generation 1",
+        &format!("sha256 {sha256}"),
+        "restarts 0",
+        &format!("calls {calls}"),
+        "errors not_supported 1",
+        "running 0",
+        "waiting 0",
+        "lost threads 0",
+    ] {
+        assert!(rows.iter().any(|found| found == row), "{row} is not in {rows:#?}");
+    }
+    for title in ["p50 ", "p99 ", "figures ", "process "] {
+        assert!(rows.iter().any(|row| row.starts_with(title)), "{title} is not in {rows:#?}");
+    }
+
+    let metrics = http::get(site.http_port, "/metrics", "").unwrap().body;
+    let noop = r#"kind="load_balancer",driver="noop""#;
+    for line in [
+        format!(r#"capstan_driver_calls_total{{{noop},method="suspend",code="not_supported"}} 1"#),
+        format!(r#"capstan_driver_call_seconds_count{{{noop},method="apply"}} 1"#),
+        format!(r#"capstan_driver_call_seconds_bucket{{{noop},method="apply",le="+Inf"}} 1"#),
+        format!(r#"capstan_driver_running_calls{{{noop}}} 0"#),
+        format!(r#"capstan_driver_waiting_calls{{{noop}}} 0"#),
+        format!(r#"capstan_driver_restarts_total{{{noop}}} 0"#),
+        format!(r#"capstan_driver_lost_threads{{{noop}}} 0"#),
+        format!(r#"capstan_driver_generation{{{noop}}} 1"#),
+        format!(r#"capstan_driver_state{{{noop},state="ready"}} 1"#),
+        format!(r#"capstan_driver_info{{{noop},version="{version}",sha256="{sha256}"}} 1"#),
+        format!(r#"capstan_driver_figure{{{noop},name="create"}} 1"#),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    daemon.stop();
+}
+
 #[test]
 fn readiness_follows_the_job_server() {
     let mut gearmand = Gearmand::start();
@@ -566,8 +648,19 @@ fn without_a_role_or_a_driver_there_is_nothing_to_serve() {
     let site = Site::worker("noop", "");
     let text = fs::read_to_string(site.config()).unwrap();
     site.configure(&text.replace("roles = [\"worker\"]", "roles = []"));
+    // Drivers alone are hosted, as their authors need it; no job server is opened for them.
+    let daemon = site.start();
+    assert!(site.log().contains("no role is switched on"), "{}", site.log());
+    let list = site.expect(0, &["driver", "list", "--output", "json"]).json();
+    assert_eq!(list["drivers"][0]["state"], "ready", "{list}");
+    assert!(TcpStream::connect(("127.0.0.1", site.job_server_port)).is_err());
+    daemon.stop();
+    let (without, _) = text.split_once("[known_drivers").unwrap();
+    let roles = without.replace("roles = [\"worker\"]", "roles = []");
+    site.configure(roles.split("[worker]").next().unwrap());
     let ended = site.expect(64, &["serve"]);
-    assert!(ended.error.contains("daemon.roles"), "{ended:?}");
+    assert!(ended.error.contains("daemon.roles") && ended.error.contains("known_drivers"), "{ended:?}");
+    site.configure(&text.replace("roles = [\"worker\"]", "roles = []"));
     // `worker` needs no role in the file.
     let daemon = site.start_with(&["worker"]);
     site.pass(&json!({ "hpcs_action": "DISCOVER" }));

@@ -319,12 +319,12 @@ fn programs_that_are_no_drivers() {
                 ],
             ),
             ("quiet", command("\"@ROOT@/d/quiet.sh\""), &["load: ", "with code 3", "it printed last: out of licences"]),
-            ("nobody", command("\"@ROOT@/d/nobody.sh\""), &["load: ", "nobody.sh cannot be run: No such file"]),
-            ("plain", command("\"@ROOT@/d/plain.sh\""), &["load: ", "plain.sh cannot be run: Permission denied"]),
+            ("nobody", command("\"@ROOT@/d/nobody.sh\""), &["file: ", "found a script for /no/such/shell, which is not there", "install it"]),
+            ("plain", command("\"@ROOT@/d/plain.sh\""), &["file: ", "found mode 0644, so that nobody may run it", "chmod +x"]),
             (
                 "nothing",
                 command("\"@ROOT@/d/nothing\""),
-                &["load: ", "nothing cannot be run: it is neither a program nor a script that begins with #!"],
+                &["file: ", "found neither a program nor a script that begins with #!", "#!/usr/bin/python3"],
             ),
             (
                 "kind",
@@ -413,6 +413,63 @@ fn a_driver_that_keeps_ending_shows_in_list_log_and_readiness() {
     assert_eq!(http::get(site.http_port, "/readyz", "").unwrap().status, 503);
     let line = site.log_lines().into_iter().find(|line| line["end"] == "protocol").unwrap();
     assert!(line["message"].as_str().unwrap().contains("it broke the protocol (a frame that cannot be read"), "{line}");
+    daemon.stop();
+}
+
+/// A driver whose `open` leaves a file beside it.
+const WITNESS: &str = r#"#!/usr/bin/python3 -IB
+import os, sys
+folder = os.path.dirname(os.environ["CAPSTAN_DRIVER_FILE"])
+sys.path.append(folder)
+from capstan_driver import serve
+
+class Witness:
+    MANIFEST = {"name": "witness", "version": "3.1.4", "kind": "load_balancer", "interface": "load_balancer/1",
+                "methods": ["observe"], "config_schema": {"type": "object", "properties": {"port": {"type": "integer"}}}}
+
+    def __init__(self, host, config):
+        open(os.path.join(folder, "opened"), "w").close()
+
+    def observe(self, call, params):
+        return {}
+
+serve(Witness)
+"#;
+
+#[test]
+fn info_shows_what_a_command_says_in_its_hello_and_opens_nothing() {
+    let site = site("command = [\"@ROOT@/d/witness.py\", \"-v\"]\nconfig = { port = 80 }");
+    let witness = put(&site, "witness.py", 0o755, WITNESS.as_bytes());
+    let opened = site.path().join("d/opened");
+    let hash = Command::new("sha256sum").arg(&witness).output().unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap()[..64].to_owned();
+    for name in ["py", "load_balancer.py", witness.to_str().unwrap()] {
+        let shown = site.expect(0, &["driver", "info", name]).out;
+        for part in ["witness", "3.1.4", "load_balancer/1", "observe", "\"port\"", &hash] {
+            assert!(shown.contains(part), "{name}: {part} is not in {shown}");
+        }
+        let shown = site.expect(0, &["driver", "info", name, "--output", "json"]).json();
+        assert_eq!((&shown["manifest"]["name"], &shown["running"]), (&json!("witness"), &Value::Null), "{shown}");
+    }
+    assert!(!opened.exists(), "`driver info` opened the driver");
+    site.expect(0, &["driver", "check", "py"]);
+    assert!(opened.exists(), "the witness shows whether it was opened");
+
+    let daemon = start(&site);
+    let shown = site.expect(0, &["driver", "info", "py"]).out;
+    assert!(shown.contains("3.1.4") && shown.contains("in the daemon"), "{shown}");
+    // An error of the configuration points to it, so it is there while the configuration is wrong.
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&text.replace("port = 80", "port = \"http\""));
+    let refused = site.expect(1, &["driver", "check", "py"]).error;
+    assert!(refused.contains("stage configuration") && refused.contains("`capstan driver info`"), "{refused}");
+    assert!(site.expect(0, &["driver", "info", "py"]).out.contains("\"port\""));
+    // What was begun without a hello says what it printed.
+    put(&site, "witness.py", 0o755, b"#!/bin/sh\necho no licence >&2\nexit 3\n");
+    let refused = site.expect(1, &["driver", "info", "py"]).error;
+    assert!(refused.contains("stage load") && refused.contains("no licence"), "{refused}");
+    let refused = site.expect(1, &["driver", "rollback", "py"]).error;
+    assert!(refused.contains("the files of a command are not kept"), "{refused}");
     daemon.stop();
 }
 

@@ -88,12 +88,19 @@ pub(super) fn check(manifest: &Manifest, config: &Value) -> Result<(), Failure> 
     if faults.is_empty() {
         return Ok(());
     }
+    if let Some(fault) = faults.iter().find(|fault| fault.misfit == Misfit::FaultySchema) {
+        return Err(Failure::new(
+            Stage::Configuration,
+            format!("a config_schema in the manifest of {} {} that is none", manifest.name, manifest.version),
+            &fault.expected,
+            "correct the driver's manifest, or ask its vendor",
+        ));
+    }
     let word = |fault: &SchemaFault| {
         let wrong = match &fault.misfit {
-            Misfit::FaultySchema => "held against a faulty schema".to_owned(),
             Misfit::MissingKey => format!("missing: {}", fault.expected),
             Misfit::UnknownKey { .. } => "unknown".to_owned(),
-            Misfit::Value { .. } => format!("not {}", fault.expected),
+            Misfit::FaultySchema | Misfit::Value { .. } => format!("not {}", fault.expected),
         };
         format!("{} ({wrong})", fault.key_below("config"))
     };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use capstan_plugin_api::DriverError;
+use serde::Serialize;
 
 use super::error::one_line;
 use crate::telemetry::{self, Counter, Histogram, names};
@@ -19,6 +20,15 @@ const MOST_CODES: usize = 32;
 const OTHER: &str = "other";
 /// Methods are the host's own words; a driver cannot add to them.
 const MOST_METHODS: usize = 256;
+
+/// Calls that took at most so long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bucket {
+    /// Bound, in seconds.
+    pub seconds: f64,
+    /// Calls at or below the bound.
+    pub calls: u64,
+}
 
 pub(super) struct Figures {
     labels: [String; 2],
@@ -130,6 +140,11 @@ impl Figures {
     /// Seconds below which `share` (0 to 1) of the calls stayed; none without a call.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         self.latency.quantile(share).map(|time| time.as_secs_f64())
+    }
+
+    /// How many calls took at most so long, for each bound.
+    pub fn latency(&self) -> Vec<Bucket> {
+        self.latency.buckets().map(|(seconds, calls)| Bucket { seconds, calls }).collect()
     }
 
     /// Seconds spent in all calls.

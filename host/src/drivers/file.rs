@@ -30,6 +30,8 @@ const MOST_LINKS: usize = 40;
 pub(super) struct Checked {
     pub path: PathBuf,
     pub bytes: Vec<u8>,
+    /// Kind and rights, as `stat` tells them.
+    pub mode: u32,
     folder: OwnedFd,
     owners: Owners,
 }
@@ -95,8 +97,9 @@ fn at(folder: OwnedFd, place: &Path, path: &Path, owners: Owners) -> Result<Chec
             format!("correct `library`{}", neighbours(place)),
         ));
     };
+    let mode = stat(&file)?.st_mode;
     let bytes = read_all(file, LARGEST_FILE, "strip the driver's file")?;
-    Ok(Checked { path, bytes, folder, owners })
+    Ok(Checked { path, bytes, mode, folder, owners })
 }
 
 /// Whether nobody but root and us can replace what lies in a folder of ours, at any level of its path.

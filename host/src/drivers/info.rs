@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Isolation, Kind, Notification, Registry,
     executor::Standing,
+    figures::Bucket,
     file,
     generations::{Driver, Phase},
     pipeline::Generation,
@@ -136,6 +137,8 @@ pub struct DriverInfo {
     pub p50: Option<f64>,
     /// 99 of 100 calls took at most so many seconds.
     pub p99: Option<f64>,
+    /// How many calls took at most so long; what took more than the last bound is counted in `calls` only.
+    pub latency: Vec<Bucket>,
     /// Seconds spent in calls.
     pub seconds: f64,
     /// The last thing that went wrong, in one line.
@@ -216,6 +219,7 @@ impl Registry {
             ends: lineage.figures.ends(),
             p50: lineage.figures.quantile(0.5),
             p99: lineage.figures.quantile(0.99),
+            latency: lineage.figures.latency(),
             seconds: lineage.figures.seconds(),
             last_error,
             methods: manifest.map(|manifest| manifest.methods.clone()).unwrap_or_default(),

@@ -110,8 +110,9 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `[a-z][a-z0-9_-]{0,63}`
-pub(super) fn is_name(text: &str) -> bool {
+/// Whether a text may be the name of a driver: `[a-z][a-z0-9_-]{0,63}`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))

@@ -1,37 +1,34 @@
 //! All stages of loading, one after the other.
 
 use std::{
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::AtomicBool,
-        mpsc::{RecvTimeoutError, SendError, sync_channel},
-    },
-    thread,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
-use capstan_plugin_api::{DriverError, Manifest, abi::DriverTable};
+use capstan_plugin_api::{DriverError, Manifest};
 use tokio::runtime::Handle;
 
 use super::{
-    Channel, DriverEntry, DriverProgram, Isolation, Kind, LoadError, Settings,
-    boundary::{HostSide, Instance},
+    Channel, DriverEntry, DriverFile, DriverProgram, Isolation, LoadError, Settings,
     child::Program,
     compatibility::{self, Wanted},
     configuration,
-    error::{Failure, Stage, one_line},
-    executor::{Answer, Executor, interpret},
+    elf::ElfFacts,
+    error::{Failure, Stage},
+    executor::Executor,
     file,
     gate::Gate,
     generations::{Lineage, check_needs},
     host_services::{CallTable, HostServices},
-    in_process::{InProcess, Limits, read_health},
+    in_process::{InProcess, Limits},
     integrity::{self, Vouched},
     isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
+    opening,
     probe,
+    program_file,
     programs::Programs,
     store::Store,
 };
@@ -76,54 +73,123 @@ pub(super) fn load(
     let calls = Arc::new(CallTable::default());
     let services = Arc::new(services(settings, entry, &calls, lineage));
     let loading = Loading { settings, entry, plan, lineage, runtime, calls, services };
-    let path = match plan.kept {
-        None => file::resolve(&settings.driver_directory, entry.file()),
-        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
-    };
+    let path = source_path(settings, entry, plan);
     loading.stages(&path).map_err(|failure| failure.of(entry.full_name(), path))
 }
 
-/// Starts a command for its manifest only, as far as its hello. Needs tokio's runtime.
+/// Where what is loaded lies.
+fn source_path(settings: &Settings, entry: &DriverEntry, plan: &Plan<'_>) -> PathBuf {
+    match plan.kept {
+        None => file::resolve(&settings.driver_directory, entry.file()),
+        Some(sha256) => Store::copy_path(&settings.state_dir, sha256),
+    }
+}
+
+/// Looks at what an entry names as far as that goes without running a line of it: a library up to its configuration, the
+/// program of a command up to its signature. Blocks.
 ///
 /// # Errors
 /// The stage at which it was refused.
-pub async fn greet(settings: Settings, program: DriverProgram) -> Result<Manifest, LoadError> {
-    let mut entry = DriverEntry::new(Kind::Cloud, "hello", "");
-    entry.program = program;
+pub(super) fn examine(settings: &Settings, entry: &DriverEntry, plan: &Plan<'_>) -> Result<(), LoadError> {
+    let path = source_path(settings, entry, plan);
+    let stages = || match &entry.program {
+        DriverProgram::Library(_) => {
+            let library = CheckedLibrary::open(settings, entry, plan, &path)?;
+            configuration::check(&library.manifest, &entry.config)
+        }
+        DriverProgram::Command(_) => CheckedProgram::open(settings, entry, &path).map(drop),
+    };
+    stages().map_err(|failure| failure.of(entry.full_name(), &path))
+}
+
+/// Starts the command of an entry, confined as the entry says, for what it says of itself: as far as its hello, never to its
+/// `open`. Needs tokio's runtime.
+///
+/// # Errors
+/// The stage at which it was refused.
+pub async fn greet(settings: Settings, entry: DriverEntry) -> Result<DriverFile, LoadError> {
     let path = file::resolve(&settings.driver_directory, entry.file());
-    let runtime = Handle::current();
+    let (runtime, shown) = (Handle::current(), path.clone());
     let look = move || {
         let (plan, lineage) = (Plan::default(), Lineage::new(&settings, entry.kind, &entry.name));
         let calls = Arc::new(CallTable::default());
         let services = Arc::new(services(&settings, &entry, &calls, &lineage));
         let (settings, entry) = (&settings, &entry);
         let loading = Loading { settings, entry, plan: &plan, lineage: &lineage, runtime: &runtime, calls, services };
+        let program = CheckedProgram::open(settings, entry, &path)?;
+        let (path, size, sha256) = (program.path.clone(), program.size, program.sha256.clone());
         let seen = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&seen);
         // What was wanted is known by then, so it goes no further.
         let judge = move |manifest: &Manifest| {
-            manifest::check(manifest)?;
             *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(manifest.clone());
             Err(Failure::new(Stage::Manifest, "a manifest", "no more than that", "go on"))
         };
-        let DriverProgram::Command(command) = &entry.program else {
-            return Err(Failure::new(Stage::Resolve, "a library", "a command", "look at its file").of("", &path));
-        };
-        let failure = loading.command(&path, command, Arc::new(judge)).err();
+        let failure = loading.command(program, Arc::new(judge)).err();
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (seen, failure) {
-            (Some(manifest), _) => Ok(manifest),
-            (None, Some(failure)) => Err(failure.of("", &path)),
-            (None, None) => {
-                Err(Failure::new(Stage::Manifest, "no manifest", "one", "ask the driver's vendor").of("", &path))
-            }
-        }
+        let manifest = seen.ok_or_else(|| {
+            failure.unwrap_or_else(|| Failure::new(Stage::Manifest, "no manifest", "one", "ask the driver's vendor"))
+        })?;
+        Ok(DriverFile { path, sha256, size, manifest, glibc: None, libraries: Vec::new() })
     };
     match tokio::task::spawn_blocking(look).await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.map_err(|failure: Failure| failure.of("", shown)),
         Err(error) => {
-            Err(Failure::new(Stage::Manifest, error.to_string(), "a manifest", "report this as a bug").of("", ""))
+            Err(Failure::new(Stage::Manifest, error.to_string(), "a manifest", "report this as a bug").of("", shown))
         }
+    }
+}
+
+/// The file of a library that may be loaded, as far as that is known without running it.
+struct CheckedLibrary {
+    bytes: Vec<u8>,
+    facts: ElfFacts,
+    manifest: Manifest,
+    vouched: Vouched,
+}
+
+impl CheckedLibrary {
+    /// Stages file to signature.
+    fn open(settings: &Settings, entry: &DriverEntry, plan: &Plan<'_>, path: &Path) -> Result<Self, Failure> {
+        let pin = entry.sha256.as_deref();
+        let (bytes, vouched) = match plan.kept {
+            None => {
+                let checked = file::open(path, settings.trust_own_files)?;
+                let vouched = integrity::check(pin, &entry.trust, &checked);
+                (checked.bytes, vouched)
+            }
+            Some(sha256) => {
+                let store = Store::open(&settings.state_dir)?;
+                let bytes = store.read(sha256)?;
+                let vouched = integrity::check_kept(pin, &entry.trust, &bytes, store.signatures(sha256));
+                (bytes, vouched)
+            }
+        };
+        let (facts, manifest) = manifest::read(&bytes)?;
+        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
+        check_needs(&manifest, plan.needs)?;
+        // Asked for above, told here: a file that is no driver at all is better told so.
+        Ok(Self { bytes, facts, manifest, vouched: vouched? })
+    }
+}
+
+/// The program of a command that may be started.
+struct CheckedProgram {
+    path: PathBuf,
+    size: u64,
+    sha256: String,
+}
+
+impl CheckedProgram {
+    /// Stages file to signature.
+    fn open(settings: &Settings, entry: &DriverEntry, path: &Path) -> Result<Self, Failure> {
+        let checked = file::open_program(path, settings.trust_own_files).map_err(|failure| match failure.stage {
+            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
+            _ => failure,
+        })?;
+        program_file::check(&checked.path, checked.mode, &checked.bytes)?;
+        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?.sha256;
+        Ok(Self { path: checked.path, size: checked.bytes.len() as u64, sha256 })
     }
 }
 
@@ -153,7 +219,9 @@ impl Loading<'_> {
         }
         let (manifest, sha256, executor) = match &self.entry.program {
             DriverProgram::Library(_) => self.library(path)?,
-            DriverProgram::Command(command) => self.command(path, command, self.judge())?,
+            DriverProgram::Command(_) => {
+                self.command(CheckedProgram::open(self.settings, self.entry, path)?, self.judge())?
+            }
         };
         let Self { settings, entry, plan, lineage, calls, services, .. } = self;
         Ok(Generation {
@@ -172,25 +240,9 @@ impl Loading<'_> {
 
     fn library(&self, path: &Path) -> Result<Loaded, Failure> {
         let Self { settings, entry, .. } = self;
-        let pin = entry.sha256.as_deref();
-        let (bytes, vouched) = match self.plan.kept {
-            None => {
-                let checked = file::open(path, settings.trust_own_files)?;
-                let vouched = integrity::check(pin, &entry.trust, &checked);
-                (checked.bytes, vouched)
-            }
-            Some(sha256) => {
-                let store = Store::open(&settings.state_dir)?;
-                let bytes = store.read(sha256)?;
-                let vouched = integrity::check_kept(pin, &entry.trust, &bytes, store.signatures(sha256));
-                (bytes, vouched)
-            }
-        };
-        let (facts, manifest) = manifest::read(&bytes)?;
-        compatibility::check(&facts, &manifest, &Wanted::of(entry))?;
-        check_needs(&manifest, self.plan.needs)?;
-        // Asked for above, told here: a file that is no driver at all is better told so.
-        let Vouched { sha256, signatures } = vouched?;
+        let CheckedLibrary { bytes, facts, manifest, vouched } =
+            CheckedLibrary::open(settings, entry, self.plan, path)?;
+        let Vouched { sha256, signatures } = vouched;
         let store = Store::open(&settings.state_dir)?;
         let copy = store.keep(&sha256, &bytes)?;
         if let Some(signatures) = signatures {
@@ -217,7 +269,7 @@ impl Loading<'_> {
                 "ask the driver's vendor: the manifest lies",
             ));
         }
-        let instance = open(settings, entry, loaded.table, Arc::clone(&self.services))?;
+        let instance = opening::open(settings, entry, loaded.table, Arc::clone(&self.services))?;
         let limits = Limits {
             max_concurrency: entry.max_concurrency.max(1),
             max_lost: settings.max_lost,
@@ -228,18 +280,13 @@ impl Loading<'_> {
     }
 
     /// A command shows its manifest in its hello, so it is started before that can be looked at.
-    fn command(&self, path: &Path, command: &[String], judge: Judge) -> Result<Loaded, Failure> {
-        let Self { settings, entry, .. } = self;
-        let checked = file::open_program(path, settings.trust_own_files).map_err(|failure| match failure.stage {
-            Stage::Resolve => Failure::new(Stage::Resolve, failure.found, "a program", "correct `command`"),
-            _ => failure,
-        })?;
-        let sha256 = integrity::check(entry.sha256.as_deref(), &entry.trust, &checked)?.sha256;
+    fn command(&self, checked: CheckedProgram, judge: Judge) -> Result<Loaded, Failure> {
+        let CheckedProgram { path, sha256, .. } = checked;
         let program = Program::Command {
-            path: checked.path,
+            path,
             sha256: sha256.clone(),
-            arguments: command.iter().skip(1).cloned().collect(),
-            on_descriptor: entry.channel == Channel::Descriptor,
+            arguments: self.entry.arguments().to_vec(),
+            on_descriptor: self.entry.channel == Channel::Descriptor,
         };
         let (isolated, manifest) = self.isolated(program, Expected::Judged(judge))?;
         Ok((manifest, sha256, Box::new(isolated)))
@@ -249,7 +296,6 @@ impl Loading<'_> {
     fn judge(&self) -> Judge {
         let (kind, config, needs) = (self.entry.kind, self.entry.config.clone(), self.plan.needs.to_vec());
         Arc::new(move |manifest: &Manifest| {
-            manifest::check(manifest)?;
             compatibility::check_interface(manifest, kind)?;
             check_needs(manifest, &needs)?;
             configuration::check(manifest, &config)
@@ -299,86 +345,7 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, li
     }
 }
 
-/// What a thread of its own answers within a time; what comes later goes to `late`.
-fn within<T: Send + 'static>(
-    name: &str,
-    time: Duration,
-    run: impl FnOnce() -> T + Send + 'static,
-    late: impl FnOnce(T) + Send + 'static,
-) -> Result<T, String> {
-    let (sender, receiver) = sync_channel(0);
-    let body = move || {
-        if let Err(SendError(value)) = sender.send(run()) {
-            late(value);
-        }
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| format!("no thread ({error})"))?;
-    receiver.recv_timeout(time).map_err(|error| match error {
-        RecvTimeoutError::Timeout => format!("no answer within {} s", time.as_secs_f32()),
-        RecvTimeoutError::Disconnected => "a thread that ended without an answer".to_owned(),
-    })
-}
-
-fn open(
-    settings: &Settings,
-    entry: &DriverEntry,
-    table: DriverTable,
-    services: Arc<HostServices>,
-) -> Result<Instance, Failure> {
-    let refuse = |found: String| {
-        Failure::new(
-            Stage::Open,
-            one_line(&found),
-            "an open instance",
-            "correct the driver's configuration or ask its vendor",
-        )
-    };
-    let config = serde_json::to_vec(&entry.config).map_err(|error| refuse(error.to_string()))?;
-    let host: Arc<dyn HostSide> = Arc::clone(&services) as _;
-    let run = move || Instance::open(table, host, &config);
-    let late = |opened| {
-        if let Ok(instance) = opened {
-            Instance::close(instance);
-        }
-    };
-    let name = entry.full_name();
-    let instance = within(&name, settings.open_timeout, run, late)
-        .inspect_err(|_| services.end())
-        .map_err(refuse)?
-        .map_err(|answered| match interpret("open", answered, &mut false) {
-            Ok(Answer::Done(_)) => refuse("a success without an instance".to_owned()),
-            Ok(Answer::Pending(_)) => refuse("a pending answer, which `open` cannot give".to_owned()),
-            Err(error) => refuse(spoken(&error)),
-        })?;
-    health(settings, &name, instance)
-}
-
-fn health(settings: &Settings, name: &str, instance: Instance) -> Result<Instance, Failure> {
-    let refuse = |found: String| {
-        Failure::new(
-            Stage::Health,
-            one_line(&found),
-            "a healthy instance",
-            "correct what it names, then `capstan driver reload`",
-        )
-    };
-    let run = move || {
-        let health = read_health(instance.health());
-        (instance, health)
-    };
-    // An instance that answers late is closed then; one that never does stays open, with its thread.
-    let late = |(instance, _): (Instance, _)| instance.close();
-    let (instance, health) = within(name, settings.health_timeout, run, late).map_err(refuse)?;
-    match health {
-        Ok(_) => Ok(instance),
-        Err(error) => {
-            let closing = within(name, settings.health_timeout, move || instance.close(), |()| ());
-            let left_open = closing.err().map(|fault| format!("; closing it: {fault}")).unwrap_or_default();
-            Err(refuse(format!("{}{left_open}", spoken(&error))))
-        }
-    }
-}
-
+/// Code and message of a driver's error, for a stage's line.
 pub(super) fn spoken(error: &DriverError) -> String {
     format!("{}: {error}", error.code)
 }

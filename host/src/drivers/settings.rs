@@ -75,6 +75,14 @@ impl DriverEntry {
         }
     }
 
+    /// What follows a command's program; nothing for a library.
+    pub fn arguments(&self) -> &[String] {
+        match &self.program {
+            DriverProgram::Library(_) => &[],
+            DriverProgram::Command(command) => command.get(1..).unwrap_or_default(),
+        }
+    }
+
     /// `kind.name`.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.kind, self.name)

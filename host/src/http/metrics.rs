@@ -82,6 +82,9 @@ fn set(figures: &Figures, driver: &DriverInfo) {
     if let (Some(version), Some(sha256)) = (&driver.version, &driver.sha256) {
         figures.gauge(&names::DRIVER_INFO, [kind, name, version, sha256]).set(1);
     }
+    for (figure, value) in &driver.figures {
+        figures.amount(&names::DRIVER_FIGURE, [kind, name, figure]).set(*value);
+    }
     for state in DriverState::ALL {
         figures.gauge(&names::DRIVER_STATE, [kind, name, state.as_str()]).set((driver.state == state).into());
     }

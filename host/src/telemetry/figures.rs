@@ -63,6 +63,23 @@ impl Gauge {
     }
 }
 
+/// An amount that somebody else accounts for: not always whole, and it may go down.
+#[derive(Debug, Default)]
+pub struct Amount(AtomicU64);
+
+impl Amount {
+    /// Sets the value.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// Name, meaning and labels of a family of counters. The name ends in `_total`.
 #[derive(Debug)]
 #[allow(missing_docs)]
@@ -76,6 +93,15 @@ pub struct CounterFamily<const L: usize> {
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct GaugeFamily<const L: usize> {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub labels: [&'static str; L],
+}
+
+/// Name, meaning and labels of a family of amounts.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct AmountFamily<const L: usize> {
     pub name: &'static str,
     pub help: &'static str,
     pub labels: [&'static str; L],
@@ -106,6 +132,7 @@ struct Family {
 enum Figure {
     Counter(Arc<Counter>),
     Gauge(Arc<Gauge>),
+    Amount(Arc<Amount>),
     Histogram(Arc<Histogram>),
 }
 
@@ -140,6 +167,10 @@ impl Figures {
         gauge GaugeFamily Gauge
     }
     access! {
+        /// The amount of a family with these label values; made when it is first asked for.
+        amount AmountFamily Amount
+    }
+    access! {
         /// The distribution of a family with these label values; made when it is first asked for.
         histogram HistogramFamily Histogram
     }
@@ -166,7 +197,7 @@ impl Figures {
             let Some(first) = family.figures.values().next() else { continue };
             let kind = match first {
                 Figure::Counter(_) => "counter",
-                Figure::Gauge(_) => "gauge",
+                Figure::Gauge(_) | Figure::Amount(_) => "gauge",
                 Figure::Histogram(_) => "histogram",
             };
             let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", family.help);
@@ -190,6 +221,7 @@ fn one(text: &mut String, name: &str, labels: &[String], figure: &Figure) {
     let _ = match figure {
         Figure::Counter(counter) => writeln!(text, "{name}{plain} {}", counter.value()),
         Figure::Gauge(gauge) => writeln!(text, "{name}{plain} {}", gauge.value()),
+        Figure::Amount(amount) => writeln!(text, "{name}{plain} {}", amount.value()),
         Figure::Histogram(histogram) => {
             let bucket = |bound: &str| {
                 let labels: Vec<_> = labels.iter().cloned().chain([format!("le=\"{bound}\"")]).collect();
@@ -218,6 +250,7 @@ mod tests {
 
     const CALLS: CounterFamily<2> = CounterFamily { name: "calls_total", help: "Calls.", labels: ["driver", "code"] };
     const BUSY: GaugeFamily<0> = GaugeFamily { name: "busy", help: "Busy.", labels: [] };
+    const LEVEL: AmountFamily<0> = AmountFamily { name: "level", help: "Level.", labels: [] };
     const TIMES: HistogramFamily<1> = HistogramFamily { name: "call_seconds", help: "Times.", labels: ["driver"] };
 
     #[test]
@@ -227,6 +260,7 @@ mod tests {
         figures.clone().counter(&CALLS, ["haproxy", "ok"]).increment();
         figures.counter(&CALLS, ["a\"b\\\n", "ok"]).increment();
         figures.gauge(&BUSY, []).set(-4);
+        figures.amount(&LEVEL, []).set(-2.5);
         figures.histogram(&TIMES, ["haproxy"]).record(Duration::from_micros(1500));
         let text = figures.render();
         for line in [
@@ -235,6 +269,8 @@ mod tests {
             "calls_total{driver=\"a\\\"b\\\\\\n\",code=\"ok\"} 1",
             "# TYPE busy gauge",
             "busy -4",
+            "# TYPE level gauge",
+            "level -2.5",
             "# TYPE call_seconds histogram",
             "call_seconds_bucket{driver=\"haproxy\",le=\"0.000001\"} 0",
             "call_seconds_bucket{driver=\"haproxy\",le=\"0.001\"} 0",

@@ -98,6 +98,11 @@ impl Histogram {
         BOUNDS.last().copied().map(Duration::from_nanos)
     }
 
+    /// How many lie at or below each bound, the bound in seconds. What is beyond the last is in [`Histogram::count`] only.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        BOUNDS.iter().map(|bound| Duration::from_nanos(*bound).as_secs_f64()).zip(self.cumulative())
+    }
+
     /// How many lie at or below each bound.
     pub(super) fn cumulative(&self) -> [u64; BOUNDS.len()] {
         let mut below = 0;

@@ -7,7 +7,7 @@ pub mod names;
 mod notify;
 mod scrub;
 
-pub use figures::{Counter, CounterFamily, Figures, Gauge, GaugeFamily, HistogramFamily};
+pub use figures::{Amount, AmountFamily, Counter, CounterFamily, Figures, Gauge, GaugeFamily, HistogramFamily};
 pub use histogram::Histogram;
 pub use log::{Format, InitError, init};
 pub use notify::{Notifier, State};

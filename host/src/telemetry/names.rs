@@ -1,6 +1,6 @@
 //! The names, meanings and labels of all figures: the only place where a name is written.
 
-use super::figures::{CounterFamily, GaugeFamily, HistogramFamily};
+use super::figures::{AmountFamily, CounterFamily, GaugeFamily, HistogramFamily};
 
 /// Calls of drivers. `code` is `ok` or the code of the error.
 pub const DRIVER_CALLS: CounterFamily<4> = CounterFamily {
@@ -42,6 +42,13 @@ pub const DRIVER_ENDS: CounterFamily<3> = CounterFamily {
     name: "capstan_driver_ends_total",
     help: "Processes of a driver that ended without being asked to.",
     labels: ["kind", "driver", "end"],
+};
+
+/// What drivers count themselves: at most 64 names a driver, of letters, digits and `_`.
+pub const DRIVER_FIGURE: AmountFamily<3> = AmountFamily {
+    name: "capstan_driver_figure",
+    help: "Figures of a driver's own, by the name that it gave them.",
+    labels: ["kind", "driver", "name"],
 };
 
 /// 1 for the state a driver is in.

@@ -2,6 +2,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use capstan_tests::{c_driver, daemon::Site, http};
@@ -17,8 +18,11 @@ fn routes() -> BTreeSet<String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let source = fs::read_to_string(path).unwrap();
-                let declared = source.split(".route(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
-                routes.extend(declared.map(|rest| rest.split('"').next().unwrap().to_owned()));
+                for declared in source.split(".route(").skip(1) {
+                    let literal = declared.trim_start().strip_prefix('"');
+                    let literal = literal.unwrap_or_else(|| panic!("a route that is no literal, so that it is not tried"));
+                    routes.insert(literal.split('"').next().unwrap().to_owned());
+                }
             }
         }
     }
@@ -42,6 +46,35 @@ fn drivers(site: &Site) -> Vec<[Value; 4]> {
     let listed = site.expect(0, &["driver", "list", "--output", "json"]).json();
     let drivers = listed["drivers"].as_array().unwrap().iter();
     drivers.map(|driver| ["kind", "name", "path", "sha256"].map(|key| driver[key].clone())).collect()
+}
+
+/// Ways in which somebody would try to have a file loaded; each is refused, at the listener and at the operator's socket.
+fn attempts(file: &str) -> Vec<(&'static str, String)> {
+    let encoded = file.replace('/', "%2F");
+    let mut attempts = Vec::new();
+    for path in [
+        "/drivers/v1".to_owned(),
+        "/drivers/v1/load".to_owned(),
+        "/drivers/v1/load_balancer".to_owned(),
+        "/drivers/v1/load_balancer/eager".to_owned(),
+        "/drivers/v1/load_balancer/noop".to_owned(),
+        "/drivers/v1/load_balancer/noop/load".to_owned(),
+        "/drivers/v1/load_balancer/eager/reload".to_owned(),
+        format!("/drivers/v1/{encoded}"),
+        format!("/drivers/v1/load_balancer/{encoded}"),
+        format!("/drivers/v1/load_balancer/{encoded}/reload"),
+        format!("/drivers/v1/load_balancer/..%2F{encoded}/restart"),
+        format!("/drivers/v1/library/{encoded}/reload"),
+    ] {
+        attempts.extend(["POST", "PUT", "PATCH", "DELETE"].map(|method| (method, path.clone())));
+    }
+    attempts
+}
+
+/// Names of the files that the daemon keeps copies of.
+fn copies(site: &Site) -> String {
+    let files = fs::read_dir(site.path().join("state/drivers")).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap() + " ").collect()
 }
 
 #[test]
@@ -72,7 +105,24 @@ fn no_request_has_a_file_loaded() {
             }
         }
     }
+    let socket = site.path().join("run/capstan.sock");
+    for (method, path) in attempts(file) {
+        let answers = [
+            http::send(site.http_port, method, &path, &body).unwrap(),
+            http::send_unix(&socket, method, &path, &body).unwrap(),
+        ];
+        for answer in answers {
+            assert!([400, 404, 405].contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.body);
+        }
+        assert!(!witness.exists(), "{method} {path} had the file loaded");
+    }
+    // A reload takes the file of the configuration, whatever is sent along.
+    assert_eq!(http::send(site.http_port, "POST", "/drivers/v1/load_balancer/noop/reload", &body).unwrap().status, 200);
     assert_eq!(drivers(&site), before, "the same drivers, of the same files");
+    let hash = Command::new("sha256sum").arg(&library).output().unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    assert!(!copies(&site).contains(&hash[..64]), "the file was copied: {}", copies(&site));
+    assert!(copies(&site).contains(before[0][3].as_str().unwrap()), "a copy has the hash in its name: {}", copies(&site));
     daemon.stop();
     assert!(!witness.exists(), "the file was loaded at the end");
     // The witness would have been there: what is in the configuration is loaded.

@@ -87,7 +87,7 @@ fn json_of(text: &str, what: &str) -> Result<Value, Failure> {
 async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: &Scratch) -> Result<Settings, Failure> {
     let state = arguments.state.clone().unwrap_or_else(|| scratch.path().join("state"));
     let state = std::path::absolute(&state).unwrap_or(state);
-    let Some(path) = file(&arguments.driver) else {
+    let Some(path) = file(place, &arguments.driver) else {
         let loaded = place.load_with_lock()?;
         let driver = known(&loaded.config.known_drivers, &arguments.driver)?;
         let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key());
@@ -97,7 +97,7 @@ async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: 
     };
     let config = json_of(&arguments.driver_config, "--driver-config is")?;
     let entry =
-        check::entry(&path, trust, scratch.path()).await.map_err(|error| Failure::Failed(error.to_string()))??;
+        check::entry(&path, trust, scratch.path()).await.map_err(|error| trust.refused(&error, &path))??;
     let mut settings = Settings::new(state, "/");
     settings.drivers.push(DriverEntry { config, ..entry });
     Ok(settings)

@@ -8,6 +8,27 @@ use crate::cli::{
     place::Place,
 };
 
+const HEADINGS: [&str; 15] = [
+    "NAME",
+    "KIND",
+    "STATE",
+    "VERSION",
+    "ISOLATION",
+    "GENERATION",
+    "SHA256",
+    "CALLS",
+    "ERRORS",
+    "P50",
+    "P99",
+    "RUNNING",
+    "WAITING",
+    "RESTARTS",
+    "LOST",
+];
+
+/// As many as tell two files apart; `driver info` shows all of them.
+const HASH_DIGITS: usize = 12;
+
 pub(super) async fn list(place: &Place) -> Outcome {
     let answer = place.daemon()?.get("/drivers/v1").await?;
     if place.output == Output::Json {
@@ -22,6 +43,7 @@ pub(super) async fn list(place: &Place) -> Outcome {
         .map(|driver| {
             let errors: u64 =
                 driver["errors"].as_object().map_or(0, |codes| codes.values().filter_map(Value::as_u64).sum());
+            let time = |key: &str| seconds(driver[key].as_f64().unwrap_or(0.0));
             vec![
                 text(&driver["name"]),
                 text(&driver["kind"]),
@@ -29,13 +51,19 @@ pub(super) async fn list(place: &Place) -> Outcome {
                 text(&driver["version"]),
                 text(&driver["isolation"]),
                 driver["generation"].to_string(),
+                driver["sha256"].as_str().and_then(|hash| hash.get(..HASH_DIGITS)).unwrap_or("-").to_owned(),
                 driver["calls"].to_string(),
                 errors.to_string(),
-                seconds(driver["p50"].as_f64().unwrap_or(0.0)),
+                time("p50"),
+                time("p99"),
+                driver["in_flight"].to_string(),
+                driver["queue"].to_string(),
+                driver["restarts"].to_string(),
+                driver["lost_threads"].to_string(),
             ]
         })
         .collect();
-    output::table(&["NAME", "KIND", "STATE", "VERSION", "ISOLATION", "GENERATION", "CALLS", "ERRORS", "P50"], rows);
+    output::table(&HEADINGS, rows);
     for driver in answer["drivers"].as_array().into_iter().flatten() {
         if let Some(error) = driver["last_error"].as_str() {
             output::note(&format!("{}: {error}", text(&driver["name"])));

@@ -26,10 +26,14 @@ use super::{
 pub enum Command {
     /// What the daemon has loaded, in which state, and how it does
     List,
-    /// Manifest, configuration schema, methods and hash of a driver, without running a line of it; and what the daemon says of it
+    /// Manifest, configuration schema, methods and hash of a driver, and what the daemon says of it. No line of a library is run;
+    /// a program is started, confined, as far as its hello, which holds its manifest
     Info {
         /// A name of known_drivers (NAME or KIND.NAME), or a file
         driver: String,
+        /// Admit programs of this user beside root's
+        #[arg(long)]
+        trust_own_files: bool,
     },
     /// Take a driver through the load pipeline and, a file or a folder of them, through the conformance kit
     Check(check::Arguments),
@@ -65,7 +69,9 @@ pub enum Command {
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
-        Command::Info { driver } => runtime()?.block_on(info::info(place, &driver)),
+        Command::Info { driver, trust_own_files } => {
+            runtime()?.block_on(info::info(place, &driver, trust_own_files))
+        }
         Command::Check(arguments) => {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(check::check(place, &arguments, &trust))

@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::{
-    cli::{exit::Failure, settings},
-    config::{Drivers, KnownDriver},
+    cli::{exit::Failure, place::Place},
+    config::KnownDriver,
+    drivers::{Kind, is_name},
 };
 
-/// The argument names a file when it looks like a path.
-pub(super) fn file(name: &str) -> Option<PathBuf> {
-    (name.contains('/') || name == "." || Path::new(name).extension().is_some_and(|extension| extension == "so"))
-        .then(|| PathBuf::from(name))
+/// The argument names a file when it cannot be the name of an entry, or when there is such a file and no configuration.
+pub(super) fn file(place: &Place, name: &str) -> Option<PathBuf> {
+    let may_be_entry = match name.split_once('.') {
+        Some((kind, name)) => Kind::from_name(kind).is_some() && is_name(name),
+        None => is_name(name),
+    };
+    let is_file = !may_be_entry || !place.config.exists() && Path::new(name).exists();
+    is_file.then(|| PathBuf::from(name))
 }
 
 pub(super) fn known<'a>(drivers: &'a crate::config::KnownDrivers, name: &str) -> Result<&'a KnownDriver, Failure> {
@@ -41,12 +46,10 @@ fn one<T>(mut found: impl Iterator<Item = T>, name: &str, names: &[String]) -> R
         (Some(_), Some(_)) => {
             Err(Failure::Usage(format!("{name:?} names several drivers; write KIND.NAME: {}", names.join(", "))))
         }
-        (None, _) => Err(Failure::Usage(format!("there is no driver {name:?}; known are: {}", names.join(", ")))),
+        (None, _) => {
+            let is_file = Path::new(name).exists();
+            let file = if is_file { format!("; the file of that name is ./{name}") } else { String::new() };
+            Err(Failure::Usage(format!("there is no driver {name:?}; known are: {}{file}", names.join(", "))))
+        }
     }
-}
-
-pub(super) fn library(drivers: &Drivers, driver: &KnownDriver) -> Result<PathBuf, Failure> {
-    settings::library(drivers, driver).ok_or_else(|| {
-        Failure::Usage(format!("{} names a command; only a library has a manifest in its file", driver.key()))
-    })
 }

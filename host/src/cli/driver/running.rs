@@ -26,6 +26,18 @@ pub(super) fn print(running: &Value, sha256: &str) {
         ("reloads", "reloads"),
         ("refused", "failed_reloads"),
         ("restarts", "restarts"),
+        ("ends", "ends"),
+        ("process", "pid"),
+        ("calls", "calls"),
+        ("errors", "errors"),
+        ("panics", "panics"),
+        ("running", "in_flight"),
+        ("waiting", "queue"),
+        ("lost threads", "lost_threads"),
+        ("p50", "p50"),
+        ("p99", "p99"),
+        ("seconds", "seconds"),
+        ("figures", "figures"),
         ("draining", "draining_generations"),
         ("retired", "retired_generations"),
         ("last error", "last_error"),
@@ -35,6 +47,11 @@ pub(super) fn print(running: &Value, sha256: &str) {
             Value::Null => continue,
             Value::String(text) => text.clone(),
             Value::Array(names) if names.is_empty() => continue,
+            Value::Object(counts) if counts.is_empty() => continue,
+            Value::Object(counts) => {
+                counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+            }
+            Value::Number(time) if matches!(key, "p50" | "p99") => output::seconds(time.as_f64().unwrap_or_default()),
             Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
             other => other.to_string(),
         };

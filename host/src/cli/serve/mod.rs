@@ -31,8 +31,11 @@ const FIRST_JOB_SERVER: Duration = Duration::from_secs(5);
 pub fn serve(place: &Place, watch: bool) -> Outcome {
     let options = watching(watch);
     let loaded = place.load_all(&options)?;
-    if loaded.config.daemon.roles.is_empty() {
-        return Err(Failure::Usage("no role is switched on; set daemon.roles = [\"worker\"]".to_owned()));
+    if loaded.config.daemon.roles.is_empty() && loaded.config.known_drivers.iter().next().is_none() {
+        return Err(Failure::Usage(
+            "no role is switched on and no driver is named; set daemon.roles = [\"worker\"], or add an entry to known_drivers"
+                .to_owned(),
+        ));
     }
     runtime()?.block_on(run(place, loaded, options))
 }
@@ -63,6 +66,9 @@ async fn run(place: &Place, loaded: Loaded, options: Vec<SetByOption>) -> Outcom
     scrubber.replace(secrets.iter().map(crate::config::Secret::expose));
     for warning in &loaded.warnings {
         warn!("{warning}");
+    }
+    if loaded.config.daemon.roles.is_empty() {
+        warn!("no role is switched on: drivers are hosted and no service uses them; daemon.roles names services");
     }
     let notifier = Arc::new(Notifier::from_process().map_err(|error| Failure::Usage(error.to_string()))?);
     let _lock = lock(&loaded.config.daemon.state_dir)?;

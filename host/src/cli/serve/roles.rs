@@ -14,13 +14,13 @@ use crate::{
     worker::{Controller, DriverAppliance, Server},
 };
 
-/// Starts the embedded job server where the configuration asks for one.
+/// Starts the embedded job server where the configuration asks for one and a service needs it.
 pub async fn job_server(
     config: &Config,
     metrics: &Metrics,
     end: watch::Receiver<bool>,
 ) -> Result<Option<JoinHandle<()>>, Failure> {
-    if !config.gearman.is_embedded() {
+    if !config.gearman.is_embedded() || config.daemon.roles.is_empty() {
         return Ok(None);
     }
     let server = jobs::Server::bind(config.gearman.embedded_listen, settings::job_server(&config.gearman))

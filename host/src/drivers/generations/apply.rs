@@ -156,8 +156,16 @@ impl Registry {
         is_new.then(|| step(Source::Files)).flatten()
     }
 
-    /// All generations, or the faults of those that are refused.
+    /// All generations, or the faults of those that are refused. What can be refused without running it is, before the first of
+    /// them is opened: so that an `open` has seldom been for nothing.
     fn load_steps(&self, settings: &Settings, steps: &[Step]) -> Result<Vec<Next>, NotApplied> {
+        let examined = in_parallel(steps, |step| self.examine(&step.driver, settings, &step.entry, &step.source));
+        let refused: Vec<_> =
+            steps.iter().zip(examined).filter_map(|(step, one)| Some((step, one.err()?))).collect();
+        if !refused.is_empty() {
+            refused.iter().for_each(|(step, error)| step.driver.record().note_failure(error));
+            return Err(NotApplied(refused.iter().map(|(_, error)| error.to_string()).collect()));
+        }
         let loaded = in_parallel(steps, |step| self.next(&step.driver, settings, &step.entry, &step.source));
         let faults: Vec<String> = loaded.iter().filter_map(|one| one.as_ref().err()).map(ToString::to_string).collect();
         if faults.is_empty() {

@@ -178,10 +178,12 @@ impl Registry {
             Wish::Restart => serving.map_or(Source::Files, Source::Again),
             Wish::Rollback => {
                 let before = driver.record().history.before(serving.as_deref()).map(|served| served.sha256.clone());
-                Source::Back(
-                    before
-                        .ok_or_else(|| ReloadError::NothingBefore { kind: driver.kind, name: driver.name.clone() })?,
-                )
+                let why = match driver.entry.load().program {
+                    DriverProgram::Library(_) => "no generation before this one is kept",
+                    DriverProgram::Command(_) => "the files of a command are not kept, as those of a library are",
+                };
+                let (kind, name) = (driver.kind, driver.name.clone());
+                Source::Back(before.ok_or(ReloadError::NothingBefore { kind, name, why })?)
             }
         };
         let outcome = self.bring(driver, &driver.entry.load_full(), &source);
@@ -214,6 +216,18 @@ impl Registry {
     pub(in crate::drivers) fn load(&self, driver: &Arc<Driver>) {
         // What comes of it stands in its phase.
         let _ready_or_failed = self.bring(driver, &driver.entry.load_full(), &Source::Files);
+    }
+
+    /// Whether what would be the next generation passes all that can be asked without running it. Blocks.
+    pub(super) fn examine(
+        &self,
+        driver: &Driver,
+        settings: &Settings,
+        entry: &DriverEntry,
+        source: &Source,
+    ) -> Result<(), LoadError> {
+        let plan = Plan { number: 0, kept: source.kept(), needs: &driver.methods_in_use() };
+        pipeline::examine(settings, entry, &plan)
     }
 
     /// The next generation, not in place yet. Blocks.

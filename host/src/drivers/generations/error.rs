@@ -16,14 +16,14 @@ pub enum ReloadError {
     #[error("{0}")]
     Refused(LoadError),
     /// There is nothing to roll back to.
-    #[error(
-        "driver {kind}.{name}: no generation before this one is kept; install the file that you want and reload the driver"
-    )]
+    #[error("driver {kind}.{name}: {why}; install the file that you want and reload the driver")]
     NothingBefore {
         /// Kind asked for.
         kind: Kind,
         /// Name asked for.
         name: String,
+        /// What is in the way.
+        why: &'static str,
     },
     /// The driver's process did not come up again.
     #[error("driver {driver}: not restarted: {reason}")]

@@ -4,7 +4,10 @@ mod kit;
 mod stages;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -23,7 +26,7 @@ use crate::{
         settings,
     },
     conformance::Release,
-    drivers::{self, DriverEntry, LoadError, Settings},
+    drivers::{self, DriverEntry, DriverFile, DriverProgram, Kind, LoadError, Settings, Stage},
 };
 
 #[derive(Debug, Args)]
@@ -58,6 +61,8 @@ struct Checked {
     failure: Option<LoadError>,
     remark: Option<String>,
     kit: Option<kit::Ran>,
+    /// The last stage that it passed where no failure says so.
+    reached: Stage,
 }
 
 impl Checked {
@@ -66,10 +71,10 @@ impl Checked {
     }
 
     fn as_json(&self) -> Value {
-        let Self { file, failure, remark, kit } = self;
+        let Self { file, failure, remark, kit, reached } = self;
         let mut value = json!({
             "driver": file,
-            "stages": stages::as_json(failure.as_ref()),
+            "stages": stages::as_json(failure.as_ref(), *reached),
             "error": failure,
             "remark": remark,
         });
@@ -82,7 +87,7 @@ impl Checked {
 }
 
 pub(super) async fn check(place: &Place, arguments: &Arguments, trust: &Trust) -> Outcome {
-    let Some(path) = file(&arguments.driver) else {
+    let Some(path) = file(place, &arguments.driver) else {
         let checked = named(place, &arguments.driver, trust).await?;
         return report(place, arguments, &[checked], false);
     };
@@ -149,11 +154,13 @@ async fn one(place: &Place, arguments: &Arguments, path: &Path, trust: &Trust) -
             return finished(place, shown, failure, remark, None);
         }
     }
+    // The kit loads it itself; without a configuration of its own it has been looked at only.
+    let reached = if arguments.driver_config.is_some() { Stage::Health } else { Stage::Manifest };
     if place.output == Output::Table {
-        stages::print(None);
+        stages::print(None, reached);
     }
     let ran = kit::run(place, entry, &config, arguments.release, trust, scratch.path()).await?;
-    Ok(Checked { file: shown, failure: None, remark, kit: Some(ran) })
+    Ok(Checked { file: shown, failure: None, remark, kit: Some(ran), reached })
 }
 
 /// The entry that a file would have.
@@ -165,13 +172,26 @@ pub(super) async fn entry(
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     if drivers::is_library(&absolute) {
         let file = drivers::inspect(&absolute, trust.admits_own())?;
-        return Ok(settings::entry_of(&file.manifest, drivers::DriverProgram::Library(absolute)));
+        return Ok(settings::entry_of(&file.manifest, DriverProgram::Library(absolute)));
     }
-    let program = drivers::DriverProgram::Command(vec![absolute.display().to_string()]);
+    let greeted = greet(&absolute, trust, scratch).await?;
+    Ok(settings::entry_of(&greeted.manifest, command(&absolute)))
+}
+
+/// What a program that no configuration names says of itself.
+pub(super) async fn greet(path: &Path, trust: &Trust, scratch: &Path) -> Result<DriverFile, LoadError> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut entry = DriverEntry::new(Kind::Cloud, "hello", "");
+    entry.program = command(&absolute);
     let mut settings = Settings::new(scratch.join("hello"), "/");
     settings.trust_own_files = trust.admits_own();
-    let manifest = drivers::greet(settings, program.clone()).await?;
-    Ok(settings::entry_of(&manifest, program))
+    // What it prints before its hello tells why there is none.
+    settings.on_log = Some(Arc::new(|line: &str| output::note(line.trim())));
+    drivers::greet(settings, entry).await
+}
+
+fn command(program: &Path) -> DriverProgram {
+    DriverProgram::Command(vec![program.display().to_string()])
 }
 
 fn finished(
@@ -182,9 +202,9 @@ fn finished(
     kit: Option<kit::Ran>,
 ) -> Result<Checked, Failure> {
     if place.output == Output::Table {
-        stages::print(failure.as_ref());
+        stages::print(failure.as_ref(), Stage::Health);
     }
-    Ok(Checked { file, failure, remark, kit })
+    Ok(Checked { file, failure, remark, kit, reached: Stage::Health })
 }
 
 fn report(place: &Place, arguments: &Arguments, all: &[Checked], are_several: bool) -> Outcome {
@@ -195,7 +215,9 @@ fn report(place: &Place, arguments: &Arguments, all: &[Checked], are_several: bo
         Output::Json if are_several => output::json(&all.iter().map(Checked::as_json).collect()),
         Output::Json => all.iter().for_each(|checked| output::json(&checked.as_json())),
         Output::Table => {
-            for remark in all.iter().filter_map(|checked| checked.remark.as_ref()) {
+            // Of a file that is not there no more is to be said.
+            let is_missing = |checked: &&Checked| checked.failure.as_ref().is_some_and(|error| error.stage == Stage::Resolve);
+            for remark in all.iter().filter(|checked| !is_missing(checked)).filter_map(|checked| checked.remark.as_ref()) {
                 output::note(&format!("note: {remark}"));
             }
         }

@@ -25,18 +25,18 @@ pub(super) async fn load(settings: Settings) -> Option<LoadError> {
     failure
 }
 
-/// Each stage that was reached, and how it went.
-fn rows(failure: Option<&LoadError>) -> Vec<(&'static str, &'static str)> {
-    let passed = |stage: &&Stage| failure.is_none_or(|error| **stage < error.stage);
+/// Each stage that was reached, and how it went; `reached` is the last one where none failed.
+fn rows(failure: Option<&LoadError>, reached: Stage) -> Vec<(&'static str, &'static str)> {
+    let passed = |stage: &&Stage| failure.map_or(**stage <= reached, |error| **stage < error.stage);
     let mut rows: Vec<_> = Stage::ALL.iter().filter(passed).map(|stage| (stage.as_str(), "ok")).collect();
     rows.extend(failure.map(|error| (error.stage.as_str(), "failed")));
     rows
 }
 
-pub(super) fn as_json(failure: Option<&LoadError>) -> Value {
-    rows(failure).iter().map(|(stage, result)| json!({ "stage": stage, "result": result })).collect()
+pub(super) fn as_json(failure: Option<&LoadError>, reached: Stage) -> Value {
+    rows(failure, reached).iter().map(|(stage, result)| json!({ "stage": stage, "result": result })).collect()
 }
 
-pub(super) fn print(failure: Option<&LoadError>) {
-    rows(failure).iter().for_each(|(stage, result)| output::line(&format!("{stage:15}{result}")));
+pub(super) fn print(failure: Option<&LoadError>, reached: Stage) {
+    rows(failure, reached).iter().for_each(|(stage, result)| output::line(&format!("{stage:15}{result}")));
 }

@@ -29,8 +29,14 @@ impl Trust {
         self.0.is_some()
     }
 
+    /// Why a file is not to be had, and what would admit it.
+    pub(in crate::cli::driver) fn refused(&self, error: &LoadError, path: &Path) -> Failure {
+        let remark = self.remark(path).filter(|_| error.stage == Stage::File && !self.admits_own());
+        Failure::Failed([Some(error.to_string()), remark].into_iter().flatten().collect::<Vec<_>>().join("; "))
+    }
+
     /// What to know where the file passes one way and not the other.
-    pub(super) fn remark(&self, path: &Path) -> Option<String> {
+    pub(in crate::cli::driver) fn remark(&self, path: &Path) -> Option<String> {
         let refusal = |admits_own| drivers::inspect(path, admits_own).err().filter(|error| error.stage == Stage::File);
         let strict = refusal(false)?;
         match &self.0 {
@@ -39,7 +45,7 @@ impl Trust {
                 Some(format!("only {who} admits this file: found {found}; expected {expected}; {remedy}"))
             }
             None if refusal(true).is_none() => {
-                Some("for development, --trust-own-files checks it as drivers.trust_own_files = true would".to_owned())
+                Some("for development, --trust-own-files admits it, as drivers.trust_own_files = true does".to_owned())
             }
             None => None,
         }

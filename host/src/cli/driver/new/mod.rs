@@ -15,7 +15,7 @@ use crate::{
         exit::{Failure, Outcome},
         output,
     },
-    drivers::Kind,
+    drivers::{Kind, is_name},
 };
 use project::Project;
 
@@ -76,10 +76,7 @@ pub(super) fn new(arguments: &Arguments) -> Outcome {
 }
 
 fn check_name(name: &str) -> Outcome {
-    let is_name = name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if is_name {
+    if is_name(name) {
         return Ok(());
     }
     Err(Failure::Usage(format!(

@@ -126,7 +126,8 @@ impl Project {
             Kind::Mgm => include_str!("templates/c/mgm.c"),
         };
         words.project(vec![
-            words.file("driver.c", source, false),
+            // From `open` on all kinds have the same.
+            words.file("driver.c", &[source, include_str!("templates/c/entries.c")].join("\n"), false),
             words.file("Makefile", include_str!("templates/c/Makefile"), false),
             words.file("capstan_driver.h", capstan_plugin_api::languages::C_HEADER, false),
             words.file("capstan_json.h", capstan_plugin_api::languages::C_JSON, false),
