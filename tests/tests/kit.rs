@@ -4,10 +4,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
-use capstan_tests::paths;
+use capstan_tests::{paths, process::Process, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const KINDS: [&str; 4] = ["cloud", "database", "load_balancer", "mgm"];
@@ -103,6 +105,33 @@ fn a_new_driver_in_rust_passes_as_it_is() {
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let library = target.join("debug").join(format!("libacme_{kind}.so"));
         passes(&project, library.to_str().unwrap());
+    }
+}
+
+#[test]
+fn a_new_driver_is_hosted_by_a_daemon_with_the_configuration_that_lies_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for language in ["c", "python"] {
+        let project = new(folder.path(), &format!("acme-{language}"), "mgm", language);
+        if language == "c" {
+            make(&project);
+        }
+        let run = |arguments: &[&str]| {
+            let words = [&["--config", "capstan.toml"], arguments].concat();
+            Command::new(paths::capstan()).args(words).current_dir(&project).output().unwrap()
+        };
+        let mut serve = Command::new(paths::capstan());
+        serve.args(["--config", "capstan.toml", "serve"]).current_dir(&project);
+        let mut daemon = Process::spawn(serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+        let state = || {
+            let listed: Value = serde_json::from_slice(&run(&["driver", "list", "--output", "json"]).stdout).ok()?;
+            (listed["drivers"][0]["state"] == "ready").then_some(())
+        };
+        wait_for("the driver to be ready", Duration::from_secs(30), state);
+        let reloaded = run(&["driver", "reload", &format!("acme-{language}")]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        daemon.signal(Signal::TERM);
+        assert!(daemon.wait(Duration::from_secs(20)).success());
     }
 }
 
@@ -241,6 +270,11 @@ fn wrong_words_get_an_answer() {
     assert!(said(&["driver", "check", ".", "--trust-own-files"], 64).contains("no .so file lies in"));
     assert!(said(&["driver", "check", "x.so", "--for", "debian99"], 64).contains("debian12"));
     fs::write(folder.path().join("live.toml"), "[config]\na = \n").unwrap();
+    // A file is one also without ./ before it, where there is no configuration or its name can be no entry's.
+    assert!(said(&["driver", "check", "acme", "--trust-own-files"], 64).contains("no .so file lies in acme"));
+    assert!(said(&["driver", "call", "driver.py", "get_url"], 1).contains("no such file"));
+    let untrusted = said(&["driver", "call", "acme/driver.py", "get_url"], 1);
+    assert!(untrusted.contains("stage file") && untrusted.contains("--trust-own-files admits it"), "{untrusted}");
     let driver = "acme/driver.py";
     assert!(said(&["driver", "check", driver, "--trust-own-files", "--live", "live.toml"], 64).contains("live.toml"));
     assert!(

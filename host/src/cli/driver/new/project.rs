@@ -24,7 +24,11 @@ struct Words<'a> {
     build: &'a str,
     /// The driver's file, from the project's folder.
     file: String,
+    /// What names the file in a daemon's configuration.
     entry: String,
+    /// Folder of the file, and what names it, in the configuration for trying it.
+    directory: &'a str,
+    trial: String,
 }
 
 impl Words<'_> {
@@ -42,6 +46,8 @@ impl Words<'_> {
             ("@BUILD@", self.build),
             ("@FILE@", &self.file),
             ("@ENTRY@", &self.entry),
+            ("@DIRECTORY@", self.directory),
+            ("@TRIAL@", &self.trial),
             ("@METHOD@", method),
             ("@PARAMS@", params),
         ]
@@ -56,6 +62,7 @@ impl Words<'_> {
     fn project(&self, mut files: Vec<NewFile>) -> Project {
         files.push(self.file("README.md", include_str!("templates/README.md"), false));
         files.push(self.file("conformance.toml", include_str!("templates/conformance.toml"), false));
+        files.push(self.file("capstan.toml", include_str!("templates/capstan.toml"), false));
         let check = format!("capstan driver check {} --trust-own-files --live conformance.toml", self.file);
         let steps = [self.build.to_owned(), check].into_iter().filter(|step| !step.starts_with("true")).collect();
         Project { files, steps }
@@ -64,14 +71,17 @@ impl Words<'_> {
 
 impl Project {
     pub fn in_rust(kind: Kind, name: &str, plugin_api: &Path) -> Self {
-        let file = format!("target/release/lib{}.so", name.replace('-', "_"));
+        let library = format!("lib{}.so", name.replace('-', "_"));
+        let file = format!("target/release/{library}");
         let words = Words {
             kind,
             name,
             // Inside quotes in TOML.
             plugin_api: plugin_api.display().to_string().replace('\\', "\\\\").replace('"', "\\\""),
             build: "cargo build --release",
-            entry: format!("library = \"/path/to/{name}/{file}\""),
+            entry: format!("library = \"/path/to/{library}\""),
+            directory: "target/release",
+            trial: format!("library = \"{library}\""),
             file,
         };
         let source = match kind {
@@ -83,7 +93,7 @@ impl Project {
         words.project(vec![
             words.file("Cargo.toml", include_str!("templates/rust/Cargo.toml"), false),
             words.file("src/lib.rs", source, false),
-            words.file(".gitignore", "/target\n", false),
+            words.file(".gitignore", "/target\n/state\n/run\n", false),
         ])
     }
 
@@ -95,6 +105,8 @@ impl Project {
             build: "python3 -m py_compile driver.py",
             file: "./driver.py".to_owned(),
             entry: format!("command = [\"/path/to/{name}/driver.py\"]"),
+            directory: ".",
+            trial: "command = [\"driver.py\"]".to_owned(),
         };
         let source = match kind {
             Kind::Cloud => include_str!("templates/python/cloud.py"),
@@ -105,7 +117,7 @@ impl Project {
         words.project(vec![
             words.file("driver.py", source, true),
             words.file("capstan_driver.py", capstan_plugin_api::languages::PYTHON_MODULE, false),
-            words.file(".gitignore", "/__pycache__\n", false),
+            words.file(".gitignore", "/__pycache__\n/state\n/run\n", false),
         ])
     }
 
@@ -116,7 +128,9 @@ impl Project {
             name,
             plugin_api: String::new(),
             build: "make",
-            entry: format!("library = \"/path/to/{name}/{file}\""),
+            entry: format!("library = \"/path/to/{file}\""),
+            directory: ".",
+            trial: format!("library = \"{file}\""),
             file,
         };
         let source = match kind {
@@ -131,7 +145,7 @@ impl Project {
             words.file("Makefile", include_str!("templates/c/Makefile"), false),
             words.file("capstan_driver.h", capstan_plugin_api::languages::C_HEADER, false),
             words.file("capstan_json.h", capstan_plugin_api::languages::C_JSON, false),
-            words.file(".gitignore", "*.so\n", false),
+            words.file(".gitignore", "*.so\n/state\n/run\n", false),
         ])
     }
 }
