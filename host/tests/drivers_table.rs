@@ -91,7 +91,9 @@ async fn a_fault_keeps_everything_as_it_is() {
     let wanted = vec![configured("a", &eager, "there"), broken.clone(), entry("c", "none.so"), pinned];
     let faults = registry.apply(table(folder.path(), wanted)).await.unwrap_err().0;
     assert_eq!(faults.len(), 2, "each is told: {faults:?}");
-    assert!(faults[0].contains("driver cloud.c: stage resolve") && faults[1].contains("driver cloud.d: stage checksum"));
+    assert!(
+        faults[0].contains("driver cloud.c: stage resolve") && faults[1].contains("driver cloud.d: stage checksum")
+    );
     assert!(!opened.exists(), "a driver was opened for nothing");
     // What only `open` can tell is told by it, and nothing is put in place either.
     let wanted = vec![configured("a", &eager, "there"), broken];

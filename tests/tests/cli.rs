@@ -436,7 +436,8 @@ fn what_a_driver_does_is_shown_everywhere() {
     let table = site.expect(0, &["driver", "list"]).out;
     let (head, row) = table.split_once('\n').unwrap();
     let columns: Vec<&str> = head.split_whitespace().collect();
-    let expected = "NAME KIND STATE VERSION ISOLATION GENERATION SHA256 CALLS ERRORS P50 P99 RUNNING WAITING RESTARTS LOST";
+    let expected =
+        "NAME KIND STATE VERSION ISOLATION GENERATION SHA256 CALLS ERRORS P50 P99 RUNNING WAITING RESTARTS LOST";
     assert_eq!(columns.join(" "), expected);
     let cells: Vec<&str> = row.split_whitespace().collect();
     let (version, calls_shown) = (env!("CARGO_PKG_VERSION"), calls.to_string());
@@ -446,8 +447,7 @@ fn what_a_driver_does_is_shown_everywhere() {
 
     let info = site.expect(0, &["driver", "info", "noop"]).out;
     let (_, info) = info.split_once("in the daemon").unwrap();
-    let rows: Vec<String> =
-        info.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let rows: Vec<String> = info.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for row in [
         "state ready",
         "isolation process",

@@ -122,7 +122,8 @@ fn a_new_driver_is_hosted_by_a_daemon_with_the_configuration_that_lies_beside_it
         };
         let mut serve = Command::new(paths::capstan());
         serve.args(["--config", "capstan.toml", "serve"]).current_dir(&project);
-        let mut daemon = Process::spawn(serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+        let mut daemon =
+            Process::spawn(serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
         let state = || {
             let listed: Value = serde_json::from_slice(&run(&["driver", "list", "--output", "json"]).stdout).ok()?;
             (listed["drivers"][0]["state"] == "ready").then_some(())

@@ -319,8 +319,16 @@ fn programs_that_are_no_drivers() {
                 ],
             ),
             ("quiet", command("\"@ROOT@/d/quiet.sh\""), &["load: ", "with code 3", "it printed last: out of licences"]),
-            ("nobody", command("\"@ROOT@/d/nobody.sh\""), &["file: ", "found a script for /no/such/shell, which is not there", "install it"]),
-            ("plain", command("\"@ROOT@/d/plain.sh\""), &["file: ", "found mode 0644, so that nobody may run it", "chmod +x"]),
+            (
+                "nobody",
+                command("\"@ROOT@/d/nobody.sh\""),
+                &["file: ", "found a script for /no/such/shell, which is not there", "install it"],
+            ),
+            (
+                "plain",
+                command("\"@ROOT@/d/plain.sh\""),
+                &["file: ", "found mode 0644, so that nobody may run it", "chmod +x"],
+            ),
             (
                 "nothing",
                 command("\"@ROOT@/d/nothing\""),

@@ -81,12 +81,11 @@ fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret>
 
 /// An entry for a driver that no configuration names, in a process of its own.
 pub fn entry_of(manifest: &Manifest, program: DriverProgram) -> Result<DriverEntry, Failure> {
-    let kind = Kind::from_name(&manifest.kind)
-        .ok_or_else(|| {
-            let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-            let (name, found) = (&manifest.name, &manifest.kind);
-            Failure::Failed(format!("{name}: found kind {found:?} in its manifest; expected one of {}", known.join(", ")))
-        })?;
+    let kind = Kind::from_name(&manifest.kind).ok_or_else(|| {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let (name, found) = (&manifest.name, &manifest.kind);
+        Failure::Failed(format!("{name}: found kind {found:?} in its manifest; expected one of {}", known.join(", ")))
+    })?;
     let mut entry = DriverEntry::new(kind, &manifest.name, "");
     entry.program = program;
     entry.isolation = Isolation::Process;

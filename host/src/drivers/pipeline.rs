@@ -26,9 +26,7 @@ use super::{
     isolated::{self, Expected, Isolated, Judge, Launch, Patience},
     loader,
     manifest::{self, is_name},
-    opening,
-    probe,
-    program_file,
+    opening, probe, program_file,
     programs::Programs,
     store::Store,
 };

@@ -1,10 +1,6 @@
 //! What the kernel would say of a program's file, before it is started and in an operator's words.
 
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::error::{Failure, Stage, one_line};
 
@@ -13,7 +9,8 @@ const LONGEST_FIRST_LINE: usize = 256;
 
 /// Whether a file can be run: its mode, and the interpreter that a script's first line names.
 pub(super) fn check(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Failure> {
-    let refuse = |found: String, expected: &str, remedy: String| Err(Failure::new(Stage::File, found, expected, remedy));
+    let refuse =
+        |found: String, expected: &str, remedy: String| Err(Failure::new(Stage::File, found, expected, remedy));
     let shown = path.display();
     if mode & 0o111 == 0 {
         return refuse(

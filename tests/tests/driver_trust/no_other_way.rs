@@ -20,7 +20,8 @@ fn routes() -> BTreeSet<String> {
                 let source = fs::read_to_string(path).unwrap();
                 for declared in source.split(".route(").skip(1) {
                     let literal = declared.trim_start().strip_prefix('"');
-                    let literal = literal.unwrap_or_else(|| panic!("a route that is no literal, so that it is not tried"));
+                    let literal =
+                        literal.unwrap_or_else(|| panic!("a route that is no literal, so that it is not tried"));
                     routes.insert(literal.split('"').next().unwrap().to_owned());
                 }
             }
@@ -122,7 +123,11 @@ fn no_request_has_a_file_loaded() {
     let hash = Command::new("sha256sum").arg(&library).output().unwrap();
     let hash = String::from_utf8(hash.stdout).unwrap();
     assert!(!copies(&site).contains(&hash[..64]), "the file was copied: {}", copies(&site));
-    assert!(copies(&site).contains(before[0][3].as_str().unwrap()), "a copy has the hash in its name: {}", copies(&site));
+    assert!(
+        copies(&site).contains(before[0][3].as_str().unwrap()),
+        "a copy has the hash in its name: {}",
+        copies(&site)
+    );
     daemon.stop();
     assert!(!witness.exists(), "the file was loaded at the end");
     // The witness would have been there: what is in the configuration is loaded.

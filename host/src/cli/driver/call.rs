@@ -81,7 +81,9 @@ pub(super) async fn call(place: &Place, arguments: &Arguments, trust: &Trust) ->
 }
 
 fn json_of(text: &str, what: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|error| Failure::Usage(format!("{what} no JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| {
+        Failure::Usage(format!("{what} no JSON: {error}; write it in single quotes, as '{{\"device\": \"a\"}}'"))
+    })
 }
 
 async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: &Scratch) -> Result<Settings, Failure> {
@@ -96,8 +98,7 @@ async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: 
         return Ok(settings);
     };
     let config = json_of(&arguments.driver_config, "--driver-config is")?;
-    let entry =
-        check::entry(&path, trust, scratch.path()).await.map_err(|error| trust.refused(&error, &path))??;
+    let entry = check::entry(&path, trust, scratch.path()).await.map_err(|error| trust.refused(&error, &path))??;
     let mut settings = Settings::new(state, "/");
     settings.drivers.push(DriverEntry { config, ..entry });
     Ok(settings)

@@ -77,7 +77,8 @@ fn print(facts: &DriverFile) {
         ("description", manifest.description.clone()),
         ("kind", manifest.kind.clone()),
         ("interface", manifest.interface.clone()),
-        ("epoch", manifest.epoch.to_string()),
+        // A command speaks the protocol and has no epoch.
+        ("epoch", Some(manifest.epoch).filter(|epoch| *epoch > 0).map_or_else(String::new, |epoch| epoch.to_string())),
         ("target", manifest.target.clone()),
         ("panic", manifest.panic.clone()),
         ("serial by", manifest.serial_by.as_str().to_owned()),

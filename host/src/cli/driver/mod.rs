@@ -69,9 +69,7 @@ pub enum Command {
 pub fn run(place: &Place, command: Command) -> Outcome {
     match command {
         Command::List => runtime()?.block_on(list::list(place)),
-        Command::Info { driver, trust_own_files } => {
-            runtime()?.block_on(info::info(place, &driver, trust_own_files))
-        }
+        Command::Info { driver, trust_own_files } => runtime()?.block_on(info::info(place, &driver, trust_own_files)),
         Command::Check(arguments) => {
             let trust = check::Trust::of(place, arguments.trust_own_files)?;
             runtime()?.block_on(check::check(place, &arguments, &trust))

@@ -160,8 +160,7 @@ impl Registry {
     /// them is opened: so that an `open` has seldom been for nothing.
     fn load_steps(&self, settings: &Settings, steps: &[Step]) -> Result<Vec<Next>, NotApplied> {
         let examined = in_parallel(steps, |step| self.examine(&step.driver, settings, &step.entry, &step.source));
-        let refused: Vec<_> =
-            steps.iter().zip(examined).filter_map(|(step, one)| Some((step, one.err()?))).collect();
+        let refused: Vec<_> = steps.iter().zip(examined).filter_map(|(step, one)| Some((step, one.err()?))).collect();
         if !refused.is_empty() {
             refused.iter().for_each(|(step, error)| step.driver.record().note_failure(error));
             return Err(NotApplied(refused.iter().map(|(_, error)| error.to_string()).collect()));

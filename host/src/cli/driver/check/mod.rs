@@ -216,8 +216,11 @@ fn report(place: &Place, arguments: &Arguments, all: &[Checked], are_several: bo
         Output::Json => all.iter().for_each(|checked| output::json(&checked.as_json())),
         Output::Table => {
             // Of a file that is not there no more is to be said.
-            let is_missing = |checked: &&Checked| checked.failure.as_ref().is_some_and(|error| error.stage == Stage::Resolve);
-            for remark in all.iter().filter(|checked| !is_missing(checked)).filter_map(|checked| checked.remark.as_ref()) {
+            let is_missing =
+                |checked: &&Checked| checked.failure.as_ref().is_some_and(|error| error.stage == Stage::Resolve);
+            for remark in
+                all.iter().filter(|checked| !is_missing(checked)).filter_map(|checked| checked.remark.as_ref())
+            {
                 output::note(&format!("note: {remark}"));
             }
         }
