@@ -463,7 +463,8 @@ fn info_shows_what_a_command_says_in_its_hello_and_opens_nothing() {
     site.expect(0, &["driver", "check", "py"]);
     assert!(opened.exists(), "the witness shows whether it was opened");
 
-    let daemon = start(&site);
+    // Beside the worker's own driver, which is another.
+    let daemon = site.start();
     let shown = site.expect(0, &["driver", "info", "py"]).out;
     assert!(shown.contains("3.1.4") && shown.contains("in the daemon"), "{shown}");
     // An error of the configuration points to it, so it is there while the configuration is wrong.
