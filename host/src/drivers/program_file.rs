@@ -40,8 +40,8 @@ pub(super) fn check(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Failure>
             format!("sed -i 's/\\r$//' {shown}"),
         );
     }
-    let words = line.split(|byte| matches!(byte, b' ' | b'\t'));
-    let interpreter = Path::new(OsStr::from_bytes(words.into_iter().find(|word| !word.is_empty()).unwrap_or_default()));
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let interpreter = Path::new(OsStr::from_bytes(words.next().unwrap_or_default()));
     if interpreter.is_absolute() && !interpreter.exists() {
         return refuse(
             format!("a script for {}, which is not there", one_line(&interpreter.to_string_lossy())),
