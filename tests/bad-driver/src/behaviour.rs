@@ -145,16 +145,16 @@ fn one(bad: &Bad, call_id: u64, word: &str, good: &dyn Fn() -> Value) -> Reply {
             Err(error) => refused(&error),
         },
         "stdout" => {
-            let _written = writeln!(std::io::stdout(), "{value}");
+            let _written = writeln!(io::stdout(), "{value}");
             ok(good())
         }
         "stderr" => {
-            let _written = writeln!(std::io::stderr(), "{value}");
+            let _written = writeln!(io::stderr(), "{value}");
             ok(good())
         }
         "stdout_flood" => {
             let text = vec![b'x'; 1 << 10];
-            (0..amount).for_each(|_| drop(std::io::stdout().write_all(&text)));
+            (0..amount).for_each(|_| drop(io::stdout().write_all(&text)));
             ok(good())
         }
         "frames" => {

@@ -226,8 +226,10 @@ fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
         let failures = walk.clients.failures();
         assert!(
             failures.is_empty(),
-            "requests failed while serving, after {steps} steps {:?}: {failures:#?}",
-            walk.sent
+            "requests failed while serving, after {steps} steps {:?}, the last {}: {failures:#?}\nHAProxy said:\n{}",
+            walk.sent,
+            walk.last,
+            std::fs::read_to_string(site.path().join("haproxy.log")).unwrap_or_default()
         );
     }
 
