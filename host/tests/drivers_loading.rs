@@ -295,3 +295,17 @@ async fn a_probe_is_not_repeated_for_the_same_file() {
     open_one(path, entry("b", &library)).await;
     assert_eq!(fs::read_to_string(&marks).unwrap(), "xx", "neither again in a child nor twice in one process");
 }
+
+#[test]
+fn a_probe_whose_daemon_has_ended_loads_nothing() {
+    let folder = folder();
+    let path = folder.path();
+    let mark = path.join("mark");
+    let hangs = format!("-DCONSTRUCTOR=fclose(fopen(\"{}\", \"w\")); for (;;) pause()", mark.display());
+    let library = build(path, "d", &manifest(json!({})).to_string(), &[&hangs]);
+    // Its parent is this test, which is not the daemon that it is told of.
+    let mut probe = Command::new(env!("CARGO_BIN_EXE_capstan"));
+    let ended = probe.arg("__probe-driver").arg(&library).arg("1").output().unwrap();
+    assert_eq!((ended.status.code(), ended.stdout.len()), (Some(70), 0), "{ended:?}");
+    assert!(!mark.exists(), "its constructor has run");
+}

@@ -80,6 +80,8 @@ enum Command {
     ProbeDriver {
         /// The file
         path: PathBuf,
+        /// The daemon's process id
+        daemon: u32,
     },
     /// Be the process of an isolated driver; run by the daemon
     #[command(name = "__driver", hide = true)]
@@ -122,7 +124,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "capstan", &mut io::stdout());
             Ok(())
         }
-        Command::ProbeDriver { path } => return Ok(crate::drivers::probe_main(&path)),
+        Command::ProbeDriver { path, daemon } => return Ok(crate::drivers::probe_main(&path, daemon)),
         Command::DriverProcess { specification } => return Ok(crate::drivers::driver_main(&specification)),
     };
     outcome.map(|()| ExitCode::SUCCESS)

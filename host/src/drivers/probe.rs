@@ -73,6 +73,7 @@ fn run(executable: &Path, copy: &Path, timeout: Duration) -> Result<(), Failure>
     let child = Command::new(executable)
         .arg("__probe-driver")
         .arg(copy)
+        .arg(std::process::id().to_string())
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
@@ -179,13 +180,18 @@ impl Drop for Group {
 }
 
 /// The child's side: loads `path`, compares manifests and prints the outcome as one line of JSON. The binary runs this as
-/// `capstan __probe-driver PATH` and does nothing else in that process, whose standard output belongs to this function.
-pub fn probe_main(path: &Path) -> ExitCode {
+/// `capstan __probe-driver PATH DAEMON` and does nothing else in that process, whose standard output belongs to this function.
+/// `daemon` is the process that wants to know; without it nothing is loaded.
+pub fn probe_main(path: &Path, daemon: u32) -> ExitCode {
     // The library's constructors may write to standard output; the answer goes where they cannot reach it.
     let answer = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 64).map(File::from);
     let null = File::options().write(true).open("/dev/null");
     let (Ok(mut answer), Ok(null)) = (answer, null) else { return ExitCode::from(70) };
     if rustix::stdio::dup2_stdout(&null).is_err() || confine().is_err() {
+        return ExitCode::from(70);
+    }
+    // It may have ended before its death would have been a signal to us.
+    if rustix::process::getppid() != i32::try_from(daemon).ok().and_then(Pid::from_raw) {
         return ExitCode::from(70);
     }
     let outcome = match examine(path) {

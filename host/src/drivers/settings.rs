@@ -143,8 +143,8 @@ pub struct Settings {
     pub driver_directory: PathBuf,
     /// Admits the daemon's own user as owner of a driver's file and its parents, beside root.
     pub trust_own_files: bool,
-    /// Program that is run as `PROGRAM __probe-driver FILE`, where it calls [`super::probe_main`], and as `PROGRAM __driver
-    /// SPECIFICATION`, where it calls [`super::driver_main`].
+    /// Program that is run as `PROGRAM __probe-driver FILE DAEMON`, where it calls [`super::probe_main`], and as `PROGRAM
+    /// __driver SPECIFICATION`, where it calls [`super::driver_main`].
     pub probe_executable: PathBuf,
     /// Deadline of a call that brings none.
     pub call_timeout: Duration,

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     hint::black_box,
-    io::Write,
+    io::{self, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
     thread,
@@ -36,7 +36,7 @@ use super::{Bad, error, process};
 /// | `host_call:METHOD:BODY` | calls one service and answers status and body |
 /// | `log_flood:N`, `log_badly` | N lines; lines with wrong levels and bytes |
 /// | `count_threads`, `spawn_threads:N` | answers the process's number of threads; leaves N behind |
-/// | `memory:MB`, `descriptors:N` | takes and keeps them |
+/// | `memory:MB`, `descriptors:N`, `processes:N` | takes and keeps them; fails with `internal` and the reason when one is refused |
 /// | `stdout:TEXT`, `stderr:TEXT`, `stdout_flood:KB` | writes there; the last one without a line end |
 /// | `grandchild:SECONDS` | leaves a process behind that holds the daemon's pipes |
 /// | `fork_tree:N`, `run_away:N`, `orphans:N` | 2^N processes; N that flee from whoever looks for them; N that end at once |
@@ -136,21 +136,25 @@ fn one(bad: &Bad, call_id: u64, word: &str, good: &dyn Fn() -> Value) -> Reply {
             std::mem::forget(black_box(vec![1_u8; (amount << 20) as usize]));
             ok(good())
         }
-        "descriptors" => {
-            (0..amount).for_each(|_| std::mem::forget(File::open("/dev/null")));
-            ok(good())
-        }
+        "descriptors" => match (0..amount).try_for_each(|_| File::open("/dev/null").map(std::mem::forget)) {
+            Ok(()) => ok(good()),
+            Err(error) => refused(&error),
+        },
+        "processes" => match process::waiting(amount) {
+            Ok(()) => ok(good()),
+            Err(error) => refused(&error),
+        },
         "stdout" => {
-            let _written = writeln!(std::io::stdout(), "{value}");
+            let _written = writeln!(io::stdout(), "{value}");
             ok(good())
         }
         "stderr" => {
-            let _written = writeln!(std::io::stderr(), "{value}");
+            let _written = writeln!(io::stderr(), "{value}");
             ok(good())
         }
         "stdout_flood" => {
             let text = vec![b'x'; 1 << 10];
-            (0..amount).for_each(|_| drop(std::io::stdout().write_all(&text)));
+            (0..amount).for_each(|_| drop(io::stdout().write_all(&text)));
             ok(good())
         }
         "frames" => {
@@ -194,6 +198,11 @@ fn one(bad: &Bad, call_id: u64, word: &str, good: &dyn Fn() -> Value) -> Reply {
         "stack_overflow" => ok(json!(deeper(amount))),
         other => error("invalid_argument", &format!("the bad driver knows no misbehaviour {other:?}")),
     }
+}
+
+/// What the system did not give.
+fn refused(error: &io::Error) -> Reply {
+    Reply::error(&DriverError::internal("the driver has no room").for_operator(error.to_string()))
 }
 
 /// As the attribute's guard answers, without its quiet panic hook.

@@ -3,7 +3,7 @@
 use std::{
     ffi::c_int,
     fs::{self, File, OpenOptions, Permissions},
-    io::Write,
+    io::{self, Write},
     os::{
         fd::{FromRawFd, RawFd},
         unix::fs::{FileExt, PermissionsExt},
@@ -105,6 +105,26 @@ pub(crate) fn grandchild(seconds: &str) {
     let _left_behind = Command::new("/bin/sleep").arg(seconds).spawn();
 }
 
+/// `count` processes that wait for ever, as far as they are not refused.
+pub(crate) fn waiting(count: u64) -> io::Result<()> {
+    for _ in 0..count {
+        // SAFETY: the copy has one thread and calls nothing but the kernel.
+        match unsafe { fork() } {
+            -1 => return Err(io::Error::last_os_error()),
+            0 => wait_for_ever(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        // SAFETY: a call without arguments.
+        unsafe { pause() };
+    }
+}
+
 /// A tree of 2^`depth` processes; every other level makes sessions of its own.
 pub(crate) fn fork_tree(depth: u64) {
     in_a_child(|| {
@@ -115,10 +135,7 @@ pub(crate) fn fork_tree(depth: u64) {
                 unsafe { setsid() };
             }
         }
-        loop {
-            // SAFETY: a call without arguments.
-            unsafe { pause() };
-        }
+        wait_for_ever()
     });
 }
 

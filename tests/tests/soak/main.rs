@@ -3,7 +3,7 @@
 //! `CAPSTAN_SOAK_SECONDS` says otherwise, `CAPSTAN_SEED` repeats the walk of an earlier run.
 //!
 //! What must hold: no request fails while the load balancer serves, requests reach only the members of the last UPDATE
-//! (but for a moment after a reload), the daemon grows neither in descriptors nor threads nor memory nor files, and nothing
+//! (but for a moment after a reload), neither the daemon nor its driver grows in descriptors, threads or memory, nor the files, and nothing
 //! is left when it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 #![allow(clippy::print_stdout, reason = "what a long run saw belongs into its record")]
@@ -226,8 +226,10 @@ fn a_worker_walks_through_messages_without_losing_requests_or_growing() {
         let failures = walk.clients.failures();
         assert!(
             failures.is_empty(),
-            "requests failed while serving, after {steps} steps {:?}: {failures:#?}",
-            walk.sent
+            "requests failed while serving, after {steps} steps {:?}, the last {}: {failures:#?}\nHAProxy said:\n{}",
+            walk.sent,
+            walk.last,
+            std::fs::read_to_string(site.path().join("haproxy.log")).unwrap_or_default()
         );
     }
 

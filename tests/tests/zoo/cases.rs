@@ -1,5 +1,7 @@
 //! What bad drivers do, and what their callers get.
 
+use capstan::config::Limits;
+
 use Ends::{Always, Never};
 use Gets::{Answer, Error};
 use InProcess::{Contained, Kept, Kills, Lost, Unfit};
@@ -58,6 +60,17 @@ impl Case {
         let by_name = ["late_within_the_grace", "late_after_the_grace", "closes_the_socket"].contains(&self.name);
         by_name || matches!(self.gets, Error("timeout", _))
     }
+
+    /// What the driver may use, in the cases that are about that.
+    pub fn limits(&self) -> Limits {
+        let none = Limits::default();
+        match self.name {
+            "memory_hog" => Limits { memory: Some(64 << 20), ..none },
+            "files_at_their_limit" => Limits { files: Some(100), ..none },
+            "processes_at_their_limit" | "fork_bomb_at_its_limit" => Limits { processes: Some(48), ..none },
+            _ => none,
+        }
+    }
 }
 
 const fn by(signal: i32) -> InProcess {
@@ -80,7 +93,7 @@ const fn lost(says: &'static str) -> Gets {
 }
 
 /// All of them.
-pub const CASES: [Case; 41] = [
+pub const CASES: [Case; 44] = [
     case("panic", "panic", Error("internal", "the bad driver panics"), Never, Contained(Error("internal", "panics"))),
     case("panic_uncaught", "panic_uncaught", lost("it crashed (SIGABRT)"), CRASHED, by(6)),
     case("abort", "abort", lost("it crashed (SIGABRT)"), CRASHED, by(6)),
@@ -112,6 +125,15 @@ pub const CASES: [Case; 41] = [
     case("memory_hog", "memory:100", lost("it reached its memory limit"), Always("out_of_memory"), Kept(Answer)),
     case("descriptor_leak", "descriptors:200", Answer, Never, Kept(Answer)),
     case("thread_leak", "spawn_threads:20", Answer, Never, Kept(Answer)),
+    case("files_at_their_limit", "descriptors:1000", Error("internal", "Too many open files"), Never, Unfit),
+    case(
+        "processes_at_their_limit",
+        "processes:256",
+        Error("internal", "Resource temporarily unavailable"),
+        Never,
+        Unfit,
+    ),
+    case("fork_bomb_at_its_limit", "fork_tree:8+hang", TIMEOUT, HUNG, Unfit),
     case("closes_the_socket", "close_socket", lost("it "), Ends::Somehow, Unfit),
     case("shuts_the_socket", "shut_socket", lost("it "), Ends::Somehow, Unfit),
     case("text_for_frames", "frames:text", lost("it broke the protocol (a frame of "), PROTOCOL, Unfit),

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use super::{
     cases::{self, Case, Ends, Gets, InProcess},
     is_long,
+    limits::{self, Watch},
     traffic::Traffic,
 };
 
@@ -122,6 +123,11 @@ fn install(folder: &Path) -> [PathBuf; 2] {
     [bad, good]
 }
 
+/// What the registry says of the bad driver.
+pub fn bad(registry: &Registry) -> DriverInfo {
+    registry.info(Kind::LoadBalancer, "bad").unwrap()
+}
+
 /// Settings of a host that restarts what has ended after moments, without limit.
 pub fn settings(folder: &Path) -> Settings {
     Settings {
@@ -148,8 +154,12 @@ impl Host {
         let [bad, good] = install(folder);
         let entry = |name, file| DriverEntry { isolation, ..DriverEntry::new(Kind::LoadBalancer, name, file) };
         let mut bad = entry("bad", bad);
-        if matches!(case.ends, Ends::Always("out_of_memory")) && isolation == Isolation::Process {
-            bad.confinement.limits.memory = Some(64 << 20);
+        if isolation == Isolation::Process {
+            bad.confinement.limits = case.limits();
+        }
+        // Where there are no control groups, limits of processes do not bind root.
+        if bad.confinement.limits.processes.is_some() && rustix::process::geteuid().is_root() {
+            bad.confinement.user = Some("nobody".to_owned());
         }
         let settings = Settings { drivers: vec![bad, entry("good", good)], ..settings(folder) };
         let registry = runtime.block_on(Registry::open(settings)).unwrap();
@@ -168,7 +178,7 @@ impl Host {
     }
 
     fn info(&self) -> DriverInfo {
-        self.registry.info(Kind::LoadBalancer, "bad").unwrap()
+        bad(&self.registry)
     }
 
     fn misbehave(self, case: &Case) {
@@ -196,6 +206,7 @@ impl Host {
                 call.await.unwrap().unwrap();
             }
         });
+        let watch = Watch::start(&self.registry, case.limits());
         let mut latest = self.round(case, &word, gets);
         let held = Held::now();
         let (begun, mut rounds) = (Instant::now(), 1);
@@ -208,6 +219,9 @@ impl Host {
             rounds += 1;
         }
         std::thread::sleep(time.saturating_sub(begun.elapsed()));
+        if let Some(watch) = watch {
+            watch.stop();
+        }
         let rate = traffic.stop(&self.runtime);
         self.is_as_before(case, held);
         assert!(process::is_alive(self.program), "what the good driver started is gone");
@@ -223,6 +237,7 @@ impl Host {
             left.iter().all(|pid| *pid == self.program).then_some(left)
         });
         assert_eq!(left, [self.program]);
+        wait_for("control groups to be gone", FAR, || limits::control_groups().is_empty().then_some(()));
         // Threads that hang are not waited for.
         self.runtime.shutdown_background();
     }

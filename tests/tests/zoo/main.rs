@@ -25,6 +25,7 @@ mod cases;
 mod daemon;
 mod entries;
 mod host;
+mod limits;
 mod supervision;
 mod traffic;
 
@@ -50,8 +51,8 @@ zoo! {
     Process in isolated:
         panic panic_uncaught abort exit segfault null_write stack_overflow hang busy_loop sleep_through_cancel obeys_cancel
         late_within_the_grace late_after_the_grace stops_itself kills_its_keeper garbage_answer unknown_status huge_answer fork_bomb
-        processes_that_flee orphans grandchildren_with_pipes memory_hog descriptor_leak thread_leak closes_the_socket
-        shuts_the_socket text_for_frames garbage_frame frame_without_object empty_frame huge_frame half_a_frame
+        processes_that_flee orphans grandchildren_with_pipes memory_hog descriptor_leak thread_leak files_at_their_limit
+        processes_at_their_limit fork_bomb_at_its_limit closes_the_socket shuts_the_socket text_for_frames garbage_frame frame_without_object empty_frame huge_frame half_a_frame
         half_a_frame_and_the_end wrong_call_id double_reply log_flood writes_to_standard_output changes_its_file
         truncates_its_file spoils_the_copy_it_runs_from;
     InProcess in in_process:
