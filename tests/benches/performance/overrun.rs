@@ -45,6 +45,7 @@ impl<'a> Bad<'a> {
             max_lost: usize::MAX,
             supervision: Supervision {
                 first_wait: Duration::from_millis(1),
+                longest_wait: Duration::from_millis(1),
                 most_ends: u32::MAX,
                 ..Supervision::default()
             },

@@ -22,7 +22,7 @@ const ROUNDS: usize = 6;
 const WARM_UP: usize = 300;
 const CALLS: usize = 3_000;
 const SIZES: [usize; 3] = [16, 1 << 10, 64 << 10];
-/// The aims: so many times faster than go-plugin's gRPC.
+/// The aims: go-plugin's gRPC takes so many times as long.
 const AIM_ALL_CORES: f64 = 1.6;
 const AIM_ONE_CORE: f64 = 4.0;
 
@@ -102,14 +102,14 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         let measured = if is_pinned { pinned(body) } else { body() };
         for Measured { size, ours, grpc, rpc } in &measured {
             report.series(&[ours, grpc, rpc]);
-            let times_faster = grpc.p50() / ours.p50();
+            let times = grpc.p50() / ours.p50();
             report.row(Row {
                 what: format!("isolated call, {size} B each way, {how}"),
                 ours: quantiles(ours),
                 beside: format!("go-plugin gRPC {}; net/rpc {}", quantiles(grpc), quantiles(rpc)),
-                relation: format!("{times_faster:.1} x faster than gRPC, {:.1} x than net/rpc", rpc.p50() / ours.p50()),
-                aim: format!("{aim} x faster than gRPC"),
-                kept: Some(times_faster >= aim),
+                relation: format!("gRPC takes {times:.1} x as long, net/rpc {:.1} x", rpc.p50() / ours.p50()),
+                aim: format!("gRPC {aim} x"),
+                kept: Some(times >= aim),
             });
         }
     }

@@ -171,12 +171,12 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
     );
     runtime.block_on(registry.close(Duration::from_secs(5)));
     report.series(&[&hello, &ready, &from_file, &theirs, &least]);
-    let faster = |ours: &Series| format!("{:.1} x faster than go-plugin", theirs.p50() / ours.p50());
+    let relation = |ours: &Series| format!("go-plugin takes {:.1} x as long", theirs.p50() / ours.p50());
     report.row(Row {
         what: "isolated driver, its child alone, from its start to ready".into(),
         ours: format!("{}; hello after {}", quantiles(&ready), time(hello.p50())),
         beside: format!("go-plugin {}; the least C program {}", quantiles(&theirs), time(least.p50())),
-        relation: faster(&ready),
+        relation: relation(&ready),
         aim: "2 ms".into(),
         kept: Some(ready.p50() <= AIM),
     });
@@ -184,7 +184,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         what: "isolated driver, from its file to ready".into(),
         ours: quantiles(&from_file),
         beside: format!("go-plugin {}", quantiles(&theirs)),
-        relation: faster(&from_file),
+        relation: relation(&from_file),
         aim: String::new(),
         kept: None,
     });

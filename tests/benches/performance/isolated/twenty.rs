@@ -148,7 +148,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
             what,
             ours: described(series, measured),
             beside: beside.clone(),
-            relation: format!("{:.1} x faster", their_starts.p50() / series.p50()),
+            relation: format!("go-plugin takes {:.1} x as long", their_starts.p50() / series.p50()),
             aim: String::new(),
             kept: None,
         });
@@ -158,7 +158,7 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
         what: format!("memory of the daemon with {DRIVERS} isolated drivers (PSS of all processes)"),
         ours: format!("{our_memory:.1} MiB"),
         beside: format!("go-plugin's host and {DRIVERS} plugins {their_memory:.1} MiB"),
-        relation: format!("{:.1} x smaller", their_memory / our_memory),
+        relation: format!("go-plugin takes {:.1} x as much", their_memory / our_memory),
         aim: String::new(),
         kept: None,
     });
@@ -179,7 +179,7 @@ fn memory_of_one(report: &mut Report, rivals: &Rivals) {
             what: format!("memory of an isolated driver with its keeper, {of_how_many} (PSS)"),
             ours: format!("{}, of it private and dirty {}", mib(ours), mib(private_dirty)),
             beside: format!("go-plugin's plugin {}", mib(theirs)),
-            relation: format!("{:.1} x smaller", theirs / ours),
+            relation: format!("go-plugin takes {:.1} x as much", theirs / ours),
             aim: "2 MB".into(),
             kept: Some(ours <= AIM_MEMORY),
         });
