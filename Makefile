@@ -18,13 +18,16 @@ UNIT := $(DESTDIR)/lib/systemd/system
 ETC := $(DESTDIR)/etc/capstan
 SHARE := $(DESTDIR)$(PREFIX)/share/capstan
 
-.PHONY: help setup build demo test test-long bench lint fmt fuzz release install uninstall
+.PHONY: help setup setup-bench build demo test test-long bench lint fmt fuzz release install uninstall
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 setup: ## Install what demo and tests need from Debian (starts no service)
 	@./.ci/setup
+
+setup-bench: ## The same, and what the rivals of the benchmarks are built from
+	@./.ci/setup bench
 
 build: ## Build the daemon, the drivers and the suites (one profile for demo and tests)
 	$(CARGO) build --locked --workspace --all-targets
@@ -40,7 +43,7 @@ test-long: setup build ## Long runs: the whole crash matrix, soak, fuzzing; resu
 	CAPSTAN_LONG=1 $(CARGO) test --locked --workspace -- --nocapture
 	$(MAKE) fuzz
 
-bench: setup ## Measure beside the rivals; results go to docs/PERFORMANCE.md
+bench: setup-bench ## Measure beside the rivals; results go to docs/PERFORMANCE.md
 	$(CARGO) build --locked --release --workspace
 	$(CARGO) bench --locked -p capstan-tests
 

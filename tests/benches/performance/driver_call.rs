@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     hint::black_box,
     io::{Read, Write},
@@ -186,7 +186,9 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
     let pipes = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
     let pipes = Cell::new(Some(pipes));
 
-    let [task, thread, quiet, table, serde, empty, process] = alternate(
+    let go_plugin = RefCell::new(rivals.go_plugin(1));
+
+    let [task, thread, quiet, table, serde, empty, process, go_plugin] = alternate(
         ROUNDS,
         [
             Contender::new("through the host, from a task", || {
@@ -210,6 +212,9 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
                 pipes.set(Some((to, from)));
                 round
             }),
+            Contender::new("1 KiB to go-plugin's plugin and back", || {
+                go_plugin.borrow_mut().calls("grpc", SIZE, WARM_UP, CALLS / 4)
+            }),
         ],
     );
     drop(pipes);
@@ -217,15 +222,16 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
     runtime.block_on(registry.close(Duration::from_secs(5)));
     thread::yield_now();
 
-    report.series(&[&task, &thread, &quiet, &table, &serde, &empty, &process]);
+    report.series(&[&task, &thread, &quiet, &table, &serde, &empty, &process, &go_plugin]);
     report.row(Row {
         what: format!("typed driver call in-process, {SIZE} B in, {answered} B out"),
         ours: quantiles(&task),
         beside: format!(
-            "`invoke` of the bare table {}, serde alone {}, child over pipes {}; go-plugin 131 us (recorded)",
+            "`invoke` of the bare table {}, serde alone {}, child over pipes {}, go-plugin {}",
             time(table.p50()),
             time(serde.p50()),
-            time(process.p50())
+            time(process.p50()),
+            time(go_plugin.p50())
         ),
         relation: format!(
             "{:.1} x the bare table, {:.0} x faster than the child",

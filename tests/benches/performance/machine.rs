@@ -2,6 +2,9 @@
 
 use std::{fs, process::Command, thread};
 
+const GO_PLUGIN: &str = "golang-github-hashicorp-go-plugin-dev";
+const GO_GRPC: &str = "golang-google-grpc-dev";
+
 /// One line for each fact.
 pub fn facts() -> Vec<(&'static str, String)> {
     vec![
@@ -15,6 +18,8 @@ pub fn facts() -> Vec<(&'static str, String)> {
         ("haproxy", said("haproxy", &["-v"])),
         ("gearmand", said("gearmand", &["--version"])),
         ("wrk", said("wrk", &["--version"])),
+        ("go", said("go", &["version"])),
+        ("go-plugin, grpc", said("dpkg-query", &["-W", "-f=${Version} ", GO_PLUGIN, GO_GRPC])),
     ]
 }
 
@@ -37,7 +42,8 @@ fn field(path: &str, name: &str) -> String {
 // wrk prints its version and ends with 1, so the status says nothing.
 fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} does not run ({error}); `make setup` installs it"));
+    let output =
+        output.unwrap_or_else(|error| panic!("{program} does not run ({error}); `.ci/setup bench` installs it"));
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     String::from_utf8_lossy(&text).lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("").to_owned()
 }

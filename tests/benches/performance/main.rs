@@ -19,6 +19,9 @@ mod job_server;
 mod machine;
 mod measure;
 mod member_change;
+mod memory;
+mod overrun;
+mod reload;
 mod rendered_haproxy;
 mod report;
 mod rivals;
@@ -33,11 +36,15 @@ use rivals::Rivals;
 
 type Subject = fn(&mut Report, &Rivals);
 
-const SUBJECTS: [(&str, Subject); 8] = [
+const SUBJECTS: [(&str, Subject); 12] = [
     ("driver_call", driver_call::run),
     ("driver_load", driver_load::run),
     ("gearman_round_trip", gearman_round_trip::run),
-    ("isolated", |report, _| isolated::run(report)),
+    ("isolated_call", isolated::calls),
+    ("isolated_start", isolated::start),
+    ("isolated_twenty", isolated::twenty),
+    ("deadline_overrun", overrun::run),
+    ("reload", |report, _| reload::run(report)),
     ("job_server", job_server::run),
     ("member_change", |report, _| member_change::run(report)),
     ("start", |report, _| start::run(report)),

@@ -56,6 +56,11 @@ impl Series {
         quantile(&self.sorted, 0.0)
     }
 
+    /// The slowest, in nanoseconds.
+    pub fn max(&self) -> f64 {
+        quantile(&self.sorted, 1.0)
+    }
+
     /// Mean over all rounds, in nanoseconds.
     pub fn mean(&self) -> f64 {
         self.sorted.iter().map(|nanoseconds| *nanoseconds as f64).sum::<f64>() / self.count() as f64

@@ -34,7 +34,8 @@ impl Report {
 
     /// Prints the series of a subject, beside each other.
     pub fn series(&self, series: &[&Series]) {
-        let mut table = vec![["", "N", "rounds", "min", "p50", "mean", "p99", "p50 of the rounds"].map(String::from)];
+        let mut table =
+            vec![["", "N", "rounds", "min", "p50", "mean", "p99", "max", "p50 of the rounds"].map(String::from)];
         table.extend(series.iter().map(|series| {
             let (low, high) = series.spread();
             [
@@ -45,6 +46,7 @@ impl Report {
                 time(series.p50()),
                 time(series.mean()),
                 time(series.p99()),
+                time(series.max()),
                 format!("{} to {}", time(low), time(high)),
             ]
         }));
@@ -101,4 +103,9 @@ pub fn time(nanoseconds: f64) -> String {
 /// p50 and p99 for a cell of the summary.
 pub fn quantiles(series: &Series) -> String {
     format!("p50 {}, p99 {}", time(series.p50()), time(series.p99()))
+}
+
+/// p50 and the slowest, where there are too few measurements for a p99.
+pub fn median_and_longest(series: &Series) -> String {
+    format!("p50 {}, max {}", time(series.p50()), time(series.max()))
 }

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 
 use crate::{
     measure::{Contender, Round, alternate, median, nanoseconds},
+    memory::Memory,
     report::{Report, Row, quantiles, time},
 };
 
@@ -37,7 +38,7 @@ fn site() -> Site {
 }
 
 /// Starts the daemon and waits for READY=1 without looking away.
-fn start(site: &Site) -> (Process, u64) {
+pub fn start(site: &Site) -> (Process, u64) {
     let path = site.path().join("notify");
     let _of_the_start_before = fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).expect("the notification socket");
@@ -58,7 +59,8 @@ fn start(site: &Site) -> (Process, u64) {
     }
 }
 
-fn stop(site: &Site, mut process: Process) {
+/// Ends it as an operator does.
+pub fn stop(site: &Site, mut process: Process) {
     process.signal(Signal::TERM);
     let status = process.wait(Duration::from_secs(20));
     assert!(status.success(), "capstan ended with {status}; its log:\n{}", site.log());
@@ -83,16 +85,6 @@ fn start_gearmand() -> (Process, u64) {
         thread::sleep(Duration::from_micros(200));
     }
     (process, nanoseconds(start.elapsed()))
-}
-
-/// RSS and PSS in MiB.
-fn memory(id: u32) -> (f64, f64) {
-    let text = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).expect("the memory of a process");
-    let field = |name: &str| -> f64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a figure of smaps_rollup");
-        line.trim().trim_end_matches(" kB").trim().parse::<f64>().expect("kB") / 1024.0
-    };
-    (field("Rss:"), field("Pss:"))
 }
 
 /// The whole subject.
@@ -143,7 +135,7 @@ pub fn run(report: &mut Report) {
                 let process = start();
                 // Nothing happens any more; what is measured is a state, not an event.
                 thread::sleep(Duration::from_secs(2));
-                let (rss, pss) = memory(process.id());
+                let Memory { rss, pss, .. } = Memory::of(process.id());
                 let threads = fs::read_dir(format!("/proc/{}/task", process.id())).map_or(0, Iterator::count);
                 (rss, pss, threads)
             })

@@ -1,10 +1,13 @@
-//! The rivals in C, built by `cc` as the run begins, and how they are driven.
+//! The rivals in C, built by `cc` as the run begins, and how they are driven. Those in Go are built when they are wanted.
+
+mod go_plugin;
 
 use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use capstan_tests::{gearmand::wait_for_worker, process::Process};
@@ -12,9 +15,12 @@ use tempfile::TempDir;
 
 use crate::{measure::Round, scratch};
 
+pub use go_plugin::GoPlugin;
+
 /// The built programs, and the folder of all files of this run.
 pub struct Rivals {
     folder: TempDir,
+    go_plugin: OnceLock<PathBuf>,
 }
 
 const PROGRAMS: [(&str, &[&str]); 4] = [
@@ -36,15 +42,21 @@ impl Rivals {
                 .arg(sources.join(format!("{name}.c")))
                 .args(libraries)
                 .status()
-                .expect("cc runs; `make setup` installs it");
+                .expect("cc runs; `.ci/setup bench` installs it");
             assert!(built.success(), "cc could not build {name}.c");
         }
-        Self { folder }
+        Self { folder, go_plugin: OnceLock::new() }
     }
 
     /// Where a program lies.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// go-plugin's host with so many plugins, all of them ready.
+    pub fn go_plugin(&self, plugins: usize) -> GoPlugin {
+        let program = self.go_plugin.get_or_init(|| go_plugin::build(self.folder.path()));
+        GoPlugin::start(program, plugins)
     }
 
     /// A child that echoes `size` bytes over pipes.
