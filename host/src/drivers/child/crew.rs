@@ -1,0 +1,204 @@
+//! The threads of a child, each of which reads the socket and runs what it has read ("leader/followers").
+//!
+//! On one core a call costs what its changes of thread cost, so a call is not handed on: whoever reads it runs it, and a call of
+//! a caller who calls one after the other costs two changes in all, into this process and back. All threads wait for the socket
+//! in one epoll, edge-triggered: new bytes wake exactly one of them, the one that began to wait last (epoll(7)). While that one
+//! runs its call the others still wait, so the kernel wakes the next of them when more comes; nobody appoints a reader, and a
+//! call that is slow or never returns delays nothing. For that to hold one thread is always left to read: the first calls that
+//! overlap have another thread started, up to the limit, and what goes beyond it is queued.
+//!
+//! Frames are read and taken up under one lock, in their order, so a cancel never overtakes its call. Several frames that come
+//! at once are several jobs: whoever takes one off the queue and leaves another wakes one more thread for it (`more`).
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use rustix::{
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+    io::Errno,
+    net::RecvFlags,
+};
+
+use crate::drivers::frames::FrameReader;
+
+/// Threads that stay when nothing is to be done: one runs the next call, the other reads on meanwhile.
+const LEAST: usize = 2;
+/// How long a further one stays.
+const IDLE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+/// What a crew serves.
+pub(super) trait Service: Send + Sync + 'static {
+    /// Something to run, which may take as long as it likes.
+    type Job: Send;
+
+    /// Takes up one frame, which must not block; appends what is to be run.
+    fn take_up(&self, frame: &[u8], jobs: &mut VecDeque<Self::Job>) -> io::Result<()>;
+
+    fn run(&self, job: Self::Job);
+}
+
+struct Crew<S: Service> {
+    service: S,
+    /// Jobs at the same time.
+    most: usize,
+    socket: UnixStream,
+    /// Readable while `queue` may hold a job for one more thread.
+    more: OwnedFd,
+    /// Where all threads wait, for `socket` and for `more`.
+    epoll: OwnedFd,
+    state: Mutex<State<S::Job>>,
+    ended: SyncSender<io::Result<()>>,
+}
+
+struct State<J> {
+    reader: FrameReader,
+    queue: VecDeque<J>,
+    running: usize,
+    /// All of them, the running ones included.
+    threads: usize,
+}
+
+impl<J> State<J> {
+    fn waiting(&self) -> usize {
+        self.threads - self.running
+    }
+}
+
+const SOCKET: u64 = 0;
+const MORE: u64 = 1;
+
+/// Serves what comes over `socket`; returns when it has ended, whatever still runs.
+pub(super) fn serve<S: Service>(service: S, socket: UnixStream, most: usize) -> io::Result<()> {
+    let more = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(&epoll, &socket, epoll::EventData::new_u64(SOCKET), edge | epoll::EventFlags::RDHUP)?;
+    epoll::add(&epoll, &more, epoll::EventData::new_u64(MORE), edge)?;
+    let (ended, end) = sync_channel(1);
+    let state = State { reader: FrameReader::default(), queue: VecDeque::new(), running: 0, threads: 0 };
+    let crew = Arc::new(Crew { service, most, socket, more, epoll, state: Mutex::new(state), ended });
+    for _ in 0..LEAST {
+        crew.enlist(&mut crew.state())?;
+    }
+    // The crew holds a sender for as long as it is there.
+    end.recv().unwrap_or(Ok(()))
+}
+
+impl<S: Service> Crew<S> {
+    fn state(&self) -> MutexGuard<'_, State<S::Job>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts one more thread.
+    fn enlist(self: &Arc<Self>, state: &mut State<S::Job>) -> io::Result<()> {
+        let crew = Arc::clone(self);
+        thread::Builder::new().name("calls".into()).spawn(move || crew.work())?;
+        state.threads += 1;
+        Ok(())
+    }
+
+    /// One thread's whole life.
+    fn work(self: Arc<Self>) {
+        let mut patience = None;
+        loop {
+            let event = self.wait(patience);
+            let mut state = self.state();
+            match event {
+                Ok(Some(event)) if event.data.u64() == SOCKET => match self.read(&mut state, event.flags) {
+                    Ok(true) => {}
+                    outcome => {
+                        // One end is enough.
+                        let _told_already = self.ended.try_send(outcome.map(drop));
+                        return;
+                    }
+                },
+                Ok(Some(_more)) => {}
+                Ok(None) => {
+                    if state.waiting() > LEAST {
+                        state.threads -= 1;
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let _told_already = self.ended.try_send(Err(error));
+                    return;
+                }
+            }
+            while let Some(job) = self.next(&mut state) {
+                drop(state);
+                self.service.run(job);
+                state = self.state();
+                state.running -= 1;
+            }
+            patience = (state.waiting() > LEAST).then_some(&IDLE);
+        }
+    }
+
+    /// Waits for something to do; none when `patience` is over.
+    fn wait(&self, patience: Option<&Timespec>) -> io::Result<Option<epoll::Event>> {
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(MORE) }];
+        loop {
+            match epoll::wait(&self.epoll, &mut events, patience) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return Ok(Some(events[0])),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads what there is; false at the end of the stream.
+    fn read(&self, state: &mut State<S::Job>, flags: epoll::EventFlags) -> io::Result<bool> {
+        // Bytes that come after the event make another one. Only an end that came with the bytes does not.
+        let is_ending = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        let mut is_more = true;
+        while is_more {
+            let mut room = 0;
+            let count = state.reader.fill(|bytes| {
+                room = bytes.len();
+                // The socket itself blocks, for those who write.
+                match rustix::net::recv(&self.socket, bytes, RecvFlags::DONTWAIT) {
+                    Ok((count, _)) => Ok(count),
+                    Err(error) => Err(error.into()),
+                }
+            });
+            match count {
+                Ok(0) => return Ok(false),
+                Ok(count) => is_more = is_ending || count == room,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_more = false,
+                Err(error) => return Err(error),
+            }
+            while let Some(frame) = state.reader.next_frame().map_err(io::Error::other)? {
+                self.service.take_up(frame, &mut state.queue)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A job for this thread, if there is one and another thread stays to read meanwhile.
+    fn next(self: &Arc<Self>, state: &mut State<S::Job>) -> Option<S::Job> {
+        if state.queue.is_empty() || state.running >= self.most {
+            return None;
+        }
+        if state.waiting() == 1 && self.enlist(state).is_err() {
+            // One that runs will come to it.
+            return None;
+        }
+        let job = state.queue.pop_front()?;
+        state.running += 1;
+        if !state.queue.is_empty() && state.running < self.most {
+            // Never full: it would take 2^64 of these.
+            let _is_set = rustix::io::write(&self.more, &1_u64.to_ne_bytes());
+        }
+        Some(job)
+    }
+}
