@@ -202,3 +202,112 @@ impl<S: Service> Crew<S> {
         Some(job)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::mpsc::{Receiver, Sender, channel},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::drivers::frames::frame;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// Tells which frames were taken up and which are run; what begins with "hold" runs until it is let go.
+    struct Told {
+        taken: Sender<String>,
+        ran: Sender<String>,
+        held: Mutex<Receiver<()>>,
+    }
+
+    impl Service for Told {
+        type Job = String;
+
+        fn take_up(&self, frame: &[u8], jobs: &mut VecDeque<String>) -> io::Result<()> {
+            let text: String = serde_json::from_slice(frame)?;
+            let _nobody_listens = self.taken.send(text.clone());
+            if text != "note" {
+                jobs.push_back(text);
+            }
+            Ok(())
+        }
+
+        fn run(&self, job: String) {
+            let hold = job.starts_with("hold");
+            let _nobody_listens = self.ran.send(job);
+            if hold {
+                let _let_go = self.held.lock().unwrap().recv();
+            }
+        }
+    }
+
+    struct Watched {
+        socket: UnixStream,
+        taken: Receiver<String>,
+        ran: Receiver<String>,
+        hold: Sender<()>,
+        end: thread::JoinHandle<io::Result<()>>,
+    }
+
+    fn start(most: usize) -> Watched {
+        let (socket, theirs) = UnixStream::pair().unwrap();
+        let ((taken_by, taken), (ran_by, ran), (hold, held)) = (channel(), channel(), channel());
+        let told = Told { taken: taken_by, ran: ran_by, held: Mutex::new(held) };
+        let end = thread::spawn(move || serve(told, theirs, most));
+        Watched { socket, taken, ran, hold, end }
+    }
+
+    impl Watched {
+        fn send(&mut self, texts: &[&str]) {
+            let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(text).unwrap()).collect();
+            self.socket.write_all(&bytes).unwrap();
+        }
+
+        fn some(of: &Receiver<String>, count: usize) -> Vec<String> {
+            let mut some: Vec<_> = (0..count).map(|_| of.recv_timeout(SOON).expect("it comes")).collect();
+            some.sort();
+            some
+        }
+    }
+
+    #[test]
+    fn frames_are_read_while_every_place_is_held_and_what_waits_is_run_afterwards() {
+        let mut watched = start(3);
+        // At once and one by one: both have to find a thread each.
+        watched.send(&["hold-1", "hold-2"]);
+        watched.send(&["hold-3"]);
+        assert_eq!(Watched::some(&watched.ran, 3), ["hold-1", "hold-2", "hold-3"]);
+        watched.send(&["a", "b"]);
+        watched.send(&["note"]);
+        assert_eq!(Watched::some(&watched.taken, 6), ["a", "b", "hold-1", "hold-2", "hold-3", "note"]);
+        assert!(watched.ran.try_recv().is_err(), "all places are held");
+        watched.hold.send(()).unwrap();
+        assert_eq!(Watched::some(&watched.ran, 2), ["a", "b"]);
+        drop(watched.socket);
+        watched.end.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn an_end_that_comes_with_the_last_frame_is_seen_each_time() {
+        for _ in 0..500 {
+            let mut watched = start(2);
+            watched.send(&["note"]);
+            drop(watched.socket);
+            watched.end.join().unwrap().unwrap();
+            assert_eq!(Watched::some(&watched.taken, 1), ["note"]);
+        }
+    }
+
+    #[test]
+    fn thousands_in_bursts_are_all_run() {
+        let mut watched = start(4);
+        for burst in 0..2000 {
+            let texts: Vec<String> = (0..burst % 7 + 1).map(|number| format!("{burst}-{number}")).collect();
+            watched.send(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(Watched::some(&watched.ran, texts.len()), texts);
+        }
+    }
+}
