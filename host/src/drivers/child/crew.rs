@@ -9,6 +9,9 @@
 //!
 //! Frames are read and taken up under one lock, in their order, so a cancel never overtakes its call. Several frames that come
 //! at once are several jobs: whoever takes one off the queue and leaves another wakes one more thread for it (`more`).
+//!
+//! Where there are several cores, waking a thread on one that sleeps costs more than all of that, so a thread that has just run a
+//! call looks at the socket for a moment before it waits. What wakes another one meanwhile is left to it (`is_looking`).
 
 use std::{
     collections::VecDeque,
@@ -16,9 +19,11 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -27,8 +32,13 @@ use rustix::{
     net::RecvFlags,
 };
 
-use crate::drivers::frames::FrameReader;
+use crate::drivers::{
+    frames::FrameReader,
+    pool::{look_out, several_cpus},
+};
 
+/// How long a thread that has run a call looks for the next one before it waits, where there is another core to do the rest.
+const LOOK_OUT: Duration = Duration::from_micros(50);
 /// Threads that stay when nothing is to be done: one runs the next call, the other reads on meanwhile.
 const LEAST: usize = 2;
 /// How long a further one stays.
@@ -55,6 +65,8 @@ struct Crew<S: Service> {
     /// Where all threads wait, for `socket` and for `more`.
     epoll: OwnedFd,
     state: Mutex<State<S::Job>>,
+    /// One of them looks for bytes without waiting for the epoll, and takes what comes.
+    is_looking: AtomicBool,
     ended: SyncSender<io::Result<()>>,
 }
 
@@ -72,6 +84,15 @@ impl<J> State<J> {
     }
 }
 
+/// What a thread that waited was woken by.
+enum Heard {
+    Something,
+    /// Its patience is over.
+    Nothing,
+    /// Of the stream.
+    End,
+}
+
 const SOCKET: u64 = 0;
 const MORE: u64 = 1;
 
@@ -84,7 +105,8 @@ pub(super) fn serve<S: Service>(service: S, socket: UnixStream, most: usize) -> 
     epoll::add(&epoll, &more, epoll::EventData::new_u64(MORE), edge)?;
     let (ended, end) = sync_channel(1);
     let state = State { reader: FrameReader::default(), queue: VecDeque::new(), running: 0, threads: 0 };
-    let crew = Arc::new(Crew { service, most, socket, more, epoll, state: Mutex::new(state), ended });
+    let is_looking = AtomicBool::new(false);
+    let crew = Arc::new(Crew { service, most, socket, more, epoll, state: Mutex::new(state), is_looking, ended });
     for _ in 0..LEAST {
         crew.enlist(&mut crew.state())?;
     }
@@ -108,33 +130,27 @@ impl<S: Service> Crew<S> {
     /// One thread's whole life.
     fn work(self: Arc<Self>) {
         let mut patience = None;
+        let mut has_run = false;
         loop {
-            let event = self.wait(patience);
-            let mut state = self.state();
-            match event {
-                Ok(Some(event)) if event.data.u64() == SOCKET => match self.read(&mut state, event.flags) {
-                    Ok(true) => {}
-                    outcome => {
-                        // One end is enough.
-                        let _told_already = self.ended.try_send(outcome.map(drop));
-                        return;
-                    }
-                },
-                Ok(Some(_more)) => {}
-                Ok(None) => {
+            let is_looking = has_run && several_cpus() && !self.is_looking.swap(true, Ordering::SeqCst);
+            match if is_looking { self.look_out() } else { self.listen(patience) } {
+                Ok(Heard::Something) => {}
+                Ok(Heard::Nothing) => {
+                    let mut state = self.state();
                     if state.waiting() > LEAST {
                         state.threads -= 1;
                         return;
                     }
                 }
-                Err(error) => {
-                    let _told_already = self.ended.try_send(Err(error));
-                    return;
-                }
+                Ok(Heard::End) => return self.end(Ok(())),
+                Err(error) => return self.end(Err(error)),
             }
+            let mut state = self.state();
+            has_run = false;
             while let Some(job) = self.next(&mut state) {
                 drop(state);
                 self.service.run(job);
+                has_run = true;
                 state = self.state();
                 state.running -= 1;
             }
@@ -142,46 +158,68 @@ impl<S: Service> Crew<S> {
         }
     }
 
-    /// Waits for something to do; none when `patience` is over.
-    fn wait(&self, patience: Option<&Timespec>) -> io::Result<Option<epoll::Event>> {
+    fn end(&self, outcome: io::Result<()>) {
+        // The first one counts.
+        let _told_already = self.ended.try_send(outcome);
+    }
+
+    /// Waits until there is something to do, at most for `patience`.
+    fn listen(&self, patience: Option<&Timespec>) -> io::Result<Heard> {
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(MORE) }];
-        loop {
+        let count = loop {
             match epoll::wait(&self.epoll, &mut events, patience) {
-                Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(events[0])),
+                Ok(count) => break count,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        };
+        // By value: the kernel's form of it is packed.
+        let [epoll::Event { flags, data }] = events;
+        if count == 0 {
+            return Ok(Heard::Nothing);
         }
+        if data.u64() == MORE || self.is_looking.load(Ordering::SeqCst) {
+            return Ok(Heard::Something);
+        }
+        // Bytes that come after the event make another one. Only an end that came with the bytes does not.
+        let is_ending = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        self.read(flags.intersects(is_ending))
     }
 
-    /// Reads what there is; false at the end of the stream.
-    fn read(&self, state: &mut State<S::Job>, flags: epoll::EventFlags) -> io::Result<bool> {
-        // Bytes that come after the event make another one. Only an end that came with the bytes does not.
-        let is_ending = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
-        let mut is_more = true;
-        while is_more {
+    /// Looks for bytes for a moment, as the one that `is_looking`; then reads.
+    fn look_out(&self) -> io::Result<Heard> {
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        look_out(LOOK_OUT, || rustix::net::recv(&self.socket, &mut [0_u8], peek) != Err(Errno::AGAIN));
+        // In this order, and all there is: whoever was woken meanwhile has left it to us.
+        self.is_looking.store(false, Ordering::SeqCst);
+        self.read(true)
+    }
+
+    /// Takes up what has come; what comes meanwhile too, if `to_the_end`.
+    fn read(&self, to_the_end: bool) -> io::Result<Heard> {
+        let mut state = self.state();
+        let State { reader, queue, .. } = &mut *state;
+        loop {
             let mut room = 0;
-            let count = state.reader.fill(|bytes| {
+            let read = reader.fill(|bytes| {
                 room = bytes.len();
                 // The socket itself blocks, for those who write.
-                match rustix::net::recv(&self.socket, bytes, RecvFlags::DONTWAIT) {
-                    Ok((count, _)) => Ok(count),
-                    Err(error) => Err(error.into()),
-                }
+                Ok(rustix::net::recv(&self.socket, bytes, RecvFlags::DONTWAIT)?.1)
             });
-            match count {
-                Ok(0) => return Ok(false),
-                Ok(count) => is_more = is_ending || count == room,
+            let count = match read {
+                Ok(0) => return Ok(Heard::End),
+                Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_more = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Heard::Something),
                 Err(error) => return Err(error),
+            };
+            while let Some(frame) = reader.next_frame().map_err(io::Error::other)? {
+                self.service.take_up(frame, queue)?;
             }
-            while let Some(frame) = state.reader.next_frame().map_err(io::Error::other)? {
-                self.service.take_up(frame, &mut state.queue)?;
+            if count < room && !to_the_end {
+                return Ok(Heard::Something);
             }
         }
-        Ok(true)
     }
 
     /// A job for this thread, if there is one and another thread stays to read meanwhile.
@@ -208,7 +246,6 @@ mod tests {
     use std::{
         io::Write,
         sync::mpsc::{Receiver, Sender, channel},
-        time::Duration,
     };
 
     use super::*;
