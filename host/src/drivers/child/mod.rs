@@ -6,6 +6,7 @@
 
 mod channel;
 mod command;
+mod crew;
 mod host;
 mod keeper;
 mod serve;

@@ -12,7 +12,6 @@ use super::{channel::Channel, host::RemoteHost};
 use crate::drivers::{
     boundary::{Answered, HostSide, Instance},
     frames::{FromDriver, Reply},
-    pool,
 };
 
 /// How long `close` waits for a thread that has just answered the last call.
@@ -28,7 +27,6 @@ pub(super) struct Shared {
 
 /// One message that needs the driver.
 pub(super) struct Work {
-    pub shared: Arc<Shared>,
     pub id: u64,
     pub what: What,
 }
@@ -74,31 +72,27 @@ impl Shared {
             std::thread::yield_now();
         }
     }
-}
 
-impl Work {
-    fn answer(&self) -> Answered {
+    fn answer(&self, work: &Work) -> Answered {
         let closed = || Answered { status: u32::MAX, body: Err("the instance is not open".to_owned()) };
-        match &self.what {
-            What::Open { config } => self.shared.open(config),
+        match &work.what {
+            What::Open { config } => self.open(config),
             What::Call { method, request } => {
-                self.shared.instance().map_or_else(closed, |instance| instance.invoke(self.id, method, request))
+                self.instance().map_or_else(closed, |instance| instance.invoke(work.id, method, request))
             }
-            What::Health => self.shared.instance().map_or_else(closed, |instance| instance.health()),
-            What::Close => self.shared.close(),
+            What::Health => self.instance().map_or_else(closed, |instance| instance.health()),
+            What::Close => self.close(),
         }
     }
-}
 
-impl pool::Job for Work {
-    fn run(&self) -> bool {
-        let answered = self.answer();
-        self.shared.host.end(self.id);
-        reply(&self.shared.channel, self.id, &answered);
-        if matches!(self.what, What::Close) {
+    /// Does what a message asks for and sends what comes of it.
+    pub fn run(&self, work: &Work) {
+        let answered = self.answer(work);
+        self.host.end(work.id);
+        reply(&self.channel, work.id, &answered);
+        if matches!(work.what, What::Close) {
             std::process::exit(0);
         }
-        false
     }
 }
 
