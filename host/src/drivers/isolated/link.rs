@@ -26,8 +26,9 @@ use crate::drivers::{
     host_services::HostServices,
 };
 
-/// After its socket has closed, a process has this long to end before it is killed.
-const AFTER_SOCKET: Duration = Duration::from_millis(250);
+/// After its socket has closed, a process has this long to end before it is killed. Most that close it are about to end, and how they end
+/// says more than that they did; on a busy machine the keeper needs a while to tell.
+const AFTER_SOCKET: Duration = Duration::from_secs(1);
 
 /// A process that runs, or did.
 pub(super) struct Link {
