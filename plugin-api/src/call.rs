@@ -24,7 +24,9 @@ pub struct Request<'a> {
     pub params: Option<&'a RawValue>,
 }
 
-/// What a method learns about the call that it serves.
+/// What a method learns about the call that it serves. A clone, which a connection or a thread of the call may hold, learns
+/// of its cancellation as well; it is of no use once the method has returned.
+#[derive(Clone)]
 pub struct CallContext {
     id: u64,
     deadline: Instant,

@@ -87,6 +87,10 @@ pub struct Node {
     /// Id of its location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// The machine that it runs on, or what else stands and falls together there; nodes with the same value are not apart. None
+    /// where the cloud doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// When it was made, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<String>,
