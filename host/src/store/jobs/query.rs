@@ -1,0 +1,68 @@
+//! Looking at jobs.
+
+use std::collections::BTreeMap;
+
+use super::{Job, State, model};
+use crate::store::{Error, Transaction};
+
+/// Which jobs are meant; what is not given does not matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    /// How far they are.
+    pub state: Option<State>,
+    /// What is to be done.
+    pub kind: Option<String>,
+    /// What they are about.
+    pub object: Option<String>,
+    /// Those after this id in the order of the list: the last one of the page before.
+    pub after: Option<String>,
+}
+
+/// A job.
+///
+/// # Errors
+/// The store's.
+pub fn get(transaction: &mut Transaction<'_>, id: &str) -> Result<Option<Job>, Error> {
+    transaction.query_one("SELECT * FROM jobs WHERE id = $1", &[&id])?.as_ref().map(model::job).transpose()
+}
+
+/// Jobs in the order of their ids, which is that of their making.
+///
+/// # Errors
+/// The store's.
+pub fn list(transaction: &mut Transaction<'_>, filter: &Filter, limit: u32) -> Result<Vec<Job>, Error> {
+    let state = filter.state.map(State::as_str);
+    let after = filter.after.as_deref().unwrap_or_default();
+    let rows = transaction.query(
+        "SELECT * FROM jobs WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR object = $4) ORDER BY id LIMIT $5",
+        &[&after, &state, &filter.kind, &filter.object, &limit],
+    )?;
+    rows.iter().map(model::job).collect()
+}
+
+/// The jobs of an object that have not ended.
+///
+/// # Errors
+/// The store's.
+pub fn live_of_object(transaction: &mut Transaction<'_>, object: &str) -> Result<Vec<Job>, Error> {
+    let rows =
+        transaction.query("SELECT * FROM jobs WHERE object = $1 AND finished_at IS NULL ORDER BY id", &[&object])?;
+    rows.iter().map(model::job).collect()
+}
+
+/// How many jobs there are of each kind and state.
+///
+/// # Errors
+/// The store's.
+pub fn count(transaction: &mut Transaction<'_>) -> Result<BTreeMap<(String, State), u64>, Error> {
+    let rows = transaction.query("SELECT kind, state, COUNT(*) AS number FROM jobs GROUP BY kind, state", &[])?;
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        let state: String = row.get("state")?;
+        if let Some(state) = State::from_name(&state) {
+            counts.insert((row.get("kind")?, state), row.get("number")?);
+        }
+    }
+    Ok(counts)
+}

@@ -1,0 +1,112 @@
+//! The thread that writes, with group commit.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::{failure, lock::Lock, session::Statements};
+use crate::store::{
+    Clock, Error, Transaction,
+    handle::Reports,
+    work::{Boxed, Queue, Ran},
+};
+
+/// Callers that share one commit at most: the first of them waits for the work of all.
+const GROUP: usize = 256;
+
+pub(super) struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    clock: Clock,
+    queue: Queue,
+    reports: Reports,
+    /// Goes when the last change is on disk.
+    _lock: Lock,
+}
+
+/// A group that was not stored, and why.
+struct Broken(Error);
+
+impl Writer {
+    pub fn new(connection: Connection, path: &Path, clock: Clock, queue: Queue, reports: Reports, lock: Lock) -> Self {
+        Self { connection, path: path.to_owned(), clock, queue, reports, _lock: lock }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            let group = self.queue.take_group(GROUP);
+            if group.is_empty() {
+                return;
+            }
+            self.store(group);
+        }
+    }
+
+    fn store(&mut self, mut group: Vec<Boxed>) {
+        // What is damaged gets worse with each change.
+        let damage = self.reports.pulse.damage();
+        let stored = match damage {
+            Some(damage) => Err(Broken(damage)),
+            None => self.together(&mut group),
+        };
+        match stored {
+            Ok(brings_jobs) => {
+                group.into_iter().for_each(|work| work.answer(Ok(())));
+                if brings_jobs {
+                    self.reports.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
+                }
+            }
+            // One too many for a disk that is nearly full must not cost the others their change.
+            Err(Broken(error)) if group.len() > 1 && !matches!(error, Error::Corrupt(_)) => {
+                group.into_iter().for_each(|work| self.store(vec![work]));
+            }
+            Err(Broken(error)) => {
+                self.reports.pulse.failed(&error);
+                group.into_iter().for_each(|work| work.answer(Err(error.clone())));
+            }
+        }
+    }
+
+    /// Runs all of a group in one transaction and commits it, which syncs. Says whether there are new jobs.
+    fn together(&self, group: &mut [Boxed]) -> Result<bool, Broken> {
+        if !self.connection.is_autocommit() {
+            self.sql("ROLLBACK")?;
+        }
+        self.sql("BEGIN IMMEDIATE")?;
+        let ran = self.each(group).and_then(|ran| self.sql("COMMIT").map(|()| ran));
+        match ran {
+            Ok(brings_jobs) => {
+                self.reports.pulse.well();
+                Ok(brings_jobs)
+            }
+            Err(broken) => {
+                // Some failures have rolled back already; what still is open is ended before the next group.
+                if !self.connection.is_autocommit() {
+                    let _tried_again = self.sql("ROLLBACK");
+                }
+                Err(broken)
+            }
+        }
+    }
+
+    fn each(&self, group: &mut [Boxed]) -> Result<bool, Broken> {
+        let now = self.clock.now();
+        let mut brings_jobs = false;
+        for work in group {
+            self.sql("SAVEPOINT change")?;
+            let mut session = Statements::new(&self.connection, &self.path);
+            match work.run(Transaction::new(&mut session, now, true)) {
+                Ran::Keep(brings) => brings_jobs |= brings,
+                Ran::Undo(None) => self.sql("ROLLBACK TO change")?,
+                Ran::Undo(Some(error)) | Ran::Rerun(error) => return Err(Broken(error)),
+            }
+            self.sql("RELEASE change")?;
+        }
+        Ok(brings_jobs)
+    }
+
+    fn sql(&self, sql: &str) -> Result<(), Broken> {
+        let run = self.connection.prepare_cached(sql).and_then(|mut statement| statement.raw_execute());
+        run.map(drop).map_err(|error| Broken(failure::of(&error, &self.path)))
+    }
+}
