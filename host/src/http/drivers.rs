@@ -2,23 +2,21 @@
 //! from the configuration only: no request names a file.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, State},
-    http::{HeaderMap, header::ORIGIN},
-    routing::{get, post},
 };
 use serde_json::{Value, json};
 
-use super::{Problem, RequestId};
+use super::{Access, Problem, ProblemKind, Routes};
 use crate::drivers::{DriverInfo, Kind, Registry, ReloadError, Reloaded};
 
-pub(super) fn routes(registry: Registry) -> Router {
-    Router::new()
-        .route("/drivers/v1", get(list))
-        .route("/drivers/v1/{kind}/{name}", get(info))
-        .route("/drivers/v1/{kind}/{name}/reload", post(reload))
-        .route("/drivers/v1/{kind}/{name}/rollback", post(rollback))
-        .route("/drivers/v1/{kind}/{name}/restart", post(restart))
+pub(super) fn routes(registry: Registry) -> Routes {
+    Routes::new()
+        .get("/drivers/v1", Access::Viewer, "the drivers and how they do", list)
+        .get("/drivers/v1/{kind}/{name}", Access::Viewer, "one driver", info)
+        .post("/drivers/v1/{kind}/{name}/reload", Access::Operator, "load a driver's file anew", reload)
+        .post("/drivers/v1/{kind}/{name}/rollback", Access::Operator, "bring back the file before", rollback)
+        .post("/drivers/v1/{kind}/{name}/restart", Access::Operator, "start a driver again", restart)
         .with_state(registry)
 }
 
@@ -29,62 +27,42 @@ async fn list(State(registry): State<Registry>) -> Json<Value> {
 /// Kind and name, from the path.
 type Named = Path<(String, String)>;
 
-async fn info(
-    State(registry): State<Registry>,
-    Path((kind, name)): Named,
-    RequestId(id): RequestId,
-) -> Result<Json<DriverInfo>, Problem> {
-    let kind = known(&kind, &id)?;
-    registry.info(kind, &name).map(Json).map_err(|error| Problem::not_found(error.to_string(), id))
+async fn info(State(registry): State<Registry>, Path((kind, name)): Named) -> Result<Json<DriverInfo>, Problem> {
+    registry.info(known(&kind)?, &name).map(Json).map_err(|error| Problem::not_found(error.to_string()))
 }
 
 type Changed = Result<Json<Reloaded>, Problem>;
 
-async fn reload(registry: State<Registry>, named: Named, headers: HeaderMap, RequestId(id): RequestId) -> Changed {
-    let (kind, name) = changeable(named, &headers, &id)?;
-    answer(registry.reload(kind, &name).await, id)
+async fn reload(State(registry): State<Registry>, Path((kind, name)): Named) -> Changed {
+    answer(registry.reload(known(&kind)?, &name).await)
 }
 
-async fn rollback(registry: State<Registry>, named: Named, headers: HeaderMap, RequestId(id): RequestId) -> Changed {
-    let (kind, name) = changeable(named, &headers, &id)?;
-    answer(registry.rollback(kind, &name).await, id)
+async fn rollback(State(registry): State<Registry>, Path((kind, name)): Named) -> Changed {
+    answer(registry.rollback(known(&kind)?, &name).await)
 }
 
-async fn restart(registry: State<Registry>, named: Named, headers: HeaderMap, RequestId(id): RequestId) -> Changed {
-    let (kind, name) = changeable(named, &headers, &id)?;
-    answer(registry.restart(kind, &name).await, id)
+async fn restart(State(registry): State<Registry>, Path((kind, name)): Named) -> Changed {
+    answer(registry.restart(known(&kind)?, &name).await)
 }
 
-fn known(kind: &str, id: &str) -> Result<Kind, Problem> {
-    Kind::from_name(kind).ok_or_else(|| {
-        Problem::not_found(format!("{kind:?} is no kind of driver; /drivers/v1 lists all"), id.to_owned())
-    })
+fn known(kind: &str) -> Result<Kind, Problem> {
+    Kind::from_name(kind)
+        .ok_or_else(|| Problem::not_found(format!("{kind:?} is no kind of driver; /drivers/v1 lists all")))
 }
 
-/// Which driver is to be changed. A web page that somebody on this machine looks at could send such a request as well, and there
-/// is no authentication; its browser adds where it comes from.
-fn changeable(Path((kind, name)): Named, headers: &HeaderMap, id: &str) -> Result<(Kind, String), Problem> {
-    if headers.contains_key(ORIGIN) {
-        return Err(Problem {
-            kind: "forbidden",
-            title: "Forbidden",
-            status: 403,
-            detail: "the request comes from a web page; use `capstan driver` or a client that sends no Origin"
-                .to_owned(),
-            request_id: id.to_owned(),
-        });
-    }
-    Ok((known(&kind, id)?, name))
-}
+const REFUSED: ProblemKind =
+    ProblemKind { word: "driver_refused", title: "The next generation of the driver was refused", status: 422 };
+const NOTHING_BEFORE: ProblemKind =
+    ProblemKind { word: "conflict", title: "There is nothing to roll back to", status: 409 };
 
-fn answer(changed: Result<Reloaded, ReloadError>, id: String) -> Changed {
+fn answer(changed: Result<Reloaded, ReloadError>) -> Changed {
     changed.map(Json).map_err(|error| {
-        let (kind, title, status) = match &error {
-            ReloadError::Unknown(_) => ("not_found", "Not found", 404),
-            ReloadError::Refused(_) => ("driver_refused", "The next generation of the driver was refused", 422),
-            ReloadError::NothingBefore { .. } => ("conflict", "There is nothing to roll back to", 409),
-            ReloadError::NotRestarted { .. } | ReloadError::Unavailable { .. } => ("unavailable", "Not available", 503),
+        let kind = match &error {
+            ReloadError::Unknown(_) => ProblemKind::NOT_FOUND,
+            ReloadError::Refused(_) => REFUSED,
+            ReloadError::NothingBefore { .. } => NOTHING_BEFORE,
+            ReloadError::NotRestarted { .. } | ReloadError::Unavailable { .. } => ProblemKind::UNAVAILABLE,
         };
-        Problem { kind, title, status, detail: error.to_string(), request_id: id }
+        Problem::new(kind, error.to_string())
     })
 }

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Value, json};
+
+use super::{Access, Caller, Routes};
 
 /// A check: `Err` says in one line what is wrong.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -32,17 +34,18 @@ impl Readiness {
     }
 }
 
-pub(super) fn routes(readiness: Readiness) -> Router {
-    Router::new()
-        .route("/livez", get(async || Json(json!({ "status": "live" }))))
-        .route("/readyz", get(ready))
+pub(super) fn routes(readiness: Readiness) -> Routes {
+    Routes::new()
+        .get("/livez", Access::Open, "whether the process answers", async || Json(json!({ "status": "live" })))
+        .get("/readyz", Access::Open, "whether the daemon can serve, and for who may look, why not", ready)
         .with_state(readiness)
 }
 
-async fn ready(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
+async fn ready(State(readiness): State<Readiness>, caller: Caller) -> (StatusCode, Json<Value>) {
     let (ready, checks) = readiness.run();
     let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-    (status, Json(json!({ "status": word, "checks": checks })))
+    let body = if caller.may_view() { json!({ "status": word, "checks": checks }) } else { json!({ "status": word }) };
+    (status, Json(body))
 }
 
 #[cfg(test)]

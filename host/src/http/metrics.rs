@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use axum::{extract::State, response::IntoResponse};
 
+use super::{Access, Routes};
 use crate::{
     drivers::{DriverInfo, DriverState, Kind, Registry},
     telemetry::{Figures, names},
@@ -90,9 +91,9 @@ fn set(figures: &Figures, driver: &DriverInfo) {
     }
 }
 
-pub(super) fn routes(metrics: Metrics) -> Router {
+pub(super) fn routes(metrics: Metrics) -> Routes {
     let render = async |State(metrics): State<Metrics>| {
         ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
     };
-    Router::new().route("/metrics", get(render)).with_state(metrics)
+    Routes::new().get("/metrics", Access::Viewer, "the figures, for Prometheus", render).with_state(metrics)
 }

@@ -1,73 +1,41 @@
-//! The HTTP server: listeners, the error body, health, figures, and the routes about drivers. Each service brings its own.
+//! The HTTP server and the conventions of every API: listeners, who calls, the error body, lists, conditions, repeated requests, long
+//! work, health, figures, and the routes about drivers. Each service brings its own; `docs/services/http.md` says how.
 
+mod auth;
+mod body;
+mod context;
 mod drivers;
 mod health;
+mod holds;
+mod idempotency;
+mod jobs;
+mod layers;
+mod listing;
 mod metrics;
+mod peer;
+mod precondition;
 mod problem;
 mod request_id;
+mod router;
+mod routes;
 mod server;
+mod time;
 
+pub(crate) use auth::Attempts;
+pub use auth::{Access, Caller, CertificateRoles, Credential, Gate, OwnToken, Role, TokenText, Tokens, presented};
+pub use body::{Bytes, JsonBody, OptionalJson, parse};
+pub use context::Limits;
 pub use health::{Check, Readiness};
+pub use holds::{HoldTargets, HoldView};
+pub use idempotency::{Confidential, IdempotencyKey};
+pub use jobs::{JobView, Operations, Wait};
+pub use listing::{Listing, NoFilters, Parameters, decode};
 pub use metrics::Metrics;
-pub use problem::Problem;
+pub use peer::Peer;
+pub use precondition::{ETag, Preconditions};
+pub use problem::{Problem, ProblemKind};
 pub use request_id::RequestId;
-pub use server::{BindError, Listeners, Server};
-
-use axum::{
-    Router,
-    extract::{MatchedPath, Request, State},
-    http::Method,
-    middleware::{self, Next},
-    response::Response,
-    routing::get,
-};
-
-use crate::{
-    drivers::Registry,
-    telemetry::{Figures, names},
-};
-
-/// What the routes of the daemon itself need.
-#[derive(Clone)]
-pub struct Daemon {
-    /// The drivers.
-    pub registry: Registry,
-    /// Whether the daemon can serve.
-    pub readiness: Readiness,
-    /// The figures.
-    pub metrics: Metrics,
-}
-
-/// The routes that belong to no single service.
-pub fn router(daemon: Daemon) -> Router {
-    let figures = daemon.metrics.figures().clone();
-    Router::new()
-        .route("/", get(links))
-        .merge(metrics::routes(daemon.metrics))
-        .merge(health::routes(daemon.readiness))
-        .merge(drivers::routes(daemon.registry))
-        .fallback(async |RequestId(id): RequestId| {
-            Problem::not_found("there is no such path; / lists what is here", id)
-        })
-        .layer(middleware::from_fn(request_id::tag))
-        .layer(middleware::from_fn_with_state(figures, count))
-}
-
-/// Counts requests by their route, not by their path, which is the caller's to choose.
-async fn count(State(figures): State<Figures>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().clone();
-    let response = next.run(request).await;
-    let is_known = [Method::GET, Method::HEAD, Method::POST].contains(&method);
-    let method = if is_known { method.as_str() } else { "other" };
-    figures.counter(&names::HTTP_REQUESTS, [&route, method, response.status().as_str()]).increment();
-    response
-}
-
-async fn links() -> axum::Json<serde_json::Value> {
-    axum::Json(serde_json::json!({
-        "name": "capstan",
-        "version": env!("CARGO_PKG_VERSION"),
-        "links": { "live": "/livez", "ready": "/readyz", "metrics": "/metrics", "drivers": "/drivers/v1" },
-    }))
-}
+pub use router::{Daemon, migrations, router};
+pub use routes::{Route, Routes};
+pub use server::{BindError, Certificates, ClientCertificates, ConnectionLimits, Listeners, Server, ServerFiles};
+pub use time::Time;

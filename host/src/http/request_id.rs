@@ -3,13 +3,11 @@
 use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRequestParts, Request},
-    http::{HeaderName, HeaderValue, request::Parts},
-    middleware::Next,
-    response::Response,
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, request::Parts},
 };
 
-const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, for handlers.
 #[derive(Clone, Debug)]
@@ -23,16 +21,12 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// Tags request, log lines and answer.
-pub(super) async fn tag(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
-    let id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(HEADER, value);
+impl RequestId {
+    /// The caller's, or a new one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|id| is_well_formed(id));
+        Self(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
     }
-    response
 }
 
 // The id goes into log lines, so it is short and plain.

@@ -1,0 +1,98 @@
+//! `/jobs/v1`.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{JobView, Operations, Wait, events};
+use crate::{
+    http::{Access, Caller, ETag, Listing, OptionalJson, Preconditions, Problem, Routes},
+    store::{
+        Error, Store,
+        jobs::{self, Cancelled, Filter, State as JobState},
+    },
+};
+
+pub(in crate::http) fn routes(store: Store) -> Routes {
+    Routes::new()
+        .get("/jobs/v1/jobs", Access::Viewer, "jobs, oldest first; by state, kind, object", list)
+        .get("/jobs/v1/jobs/{id}", Access::Viewer, "one job; ?wait=N waits for its end", show)
+        .get("/jobs/v1/jobs/{id}/events", Access::Viewer, "how a job goes, as server-sent events", events::stream)
+        .post("/jobs/v1/jobs/{id}/cancel", Access::Operator, "end a job that waits, ask a running one to stop", cancel)
+        .post("/jobs/v1/jobs/{id}/retry", Access::Operator, "queue a job again that failed or was cancelled", retry)
+        .with_state(Operations::new(store))
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    state: Option<String>,
+    kind: Option<String>,
+    object: Option<String>,
+}
+
+async fn list(State(operations): State<Operations>, listing: Listing<Filters>) -> Result<Response, Problem> {
+    let state = listing.filters.state.as_deref().map(known_state).transpose()?;
+    let Filters { kind, object, .. } = listing.filters.clone();
+    let filter = Filter { state, kind, object, after: listing.after()? };
+    let rows = u32::try_from(listing.rows()).unwrap_or(u32::MAX);
+    let found = operations.store().read(move |transaction| jobs::list(transaction, &filter, rows)).await?;
+    let found = found.into_iter().map(JobView::from).collect();
+    Ok(listing.page("jobs", found, |job: &JobView| job.id.clone()))
+}
+
+fn known_state(name: &str) -> Result<JobState, Problem> {
+    JobState::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = JobState::ALL.iter().map(|state| state.as_str()).collect();
+        Problem::bad_request(format!("the parameter state: found {name:?}; expected one of {}", known.join(", ")))
+    })
+}
+
+async fn show(
+    State(operations): State<Operations>,
+    Path(id): Path<String>,
+    wait: Wait,
+    preconditions: Preconditions,
+) -> Result<Response, Problem> {
+    let job = operations.ended(&id, wait).await?;
+    Ok(preconditions.answer(&ETag::of_content(&job), &job))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    reason: Option<String>,
+}
+
+async fn cancel(
+    State(operations): State<Operations>,
+    Path(id): Path<String>,
+    caller: Caller,
+    wait: Wait,
+    OptionalJson(Reason { reason }): OptionalJson<Reason>,
+) -> Result<Response, Problem> {
+    let reason = match reason {
+        Some(reason) => format!("cancelled by {}: {reason}", caller.name),
+        None => format!("cancelled by {}", caller.name),
+    };
+    let job = id.clone();
+    let cancelled = operations.store().write(move |transaction| jobs::cancel(transaction, &job, &reason)).await?;
+    match cancelled {
+        Cancelled::AlreadyEnded(state) => {
+            Err(Problem::conflict(format!("the job has ended: it is {}; there is nothing to cancel", state.as_str())))
+        }
+        Cancelled::AtOnce | Cancelled::Requested => operations.accepted(&id, wait).await,
+    }
+}
+
+async fn retry(State(operations): State<Operations>, Path(id): Path<String>, wait: Wait) -> Result<Response, Problem> {
+    let job = id.clone();
+    let retried = operations.store().write(move |transaction| jobs::retry(transaction, &job)).await;
+    match retried {
+        Err(Error::Invalid(detail)) => Err(Problem::conflict(detail)),
+        Err(error) => Err(error.into()),
+        Ok(_) => operations.accepted(&id, wait).await,
+    }
+}

@@ -1,0 +1,99 @@
+//! All routes of a daemon in one router, with what surrounds every request.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::Request, middleware::from_fn_with_state, response::Response};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    Access, Gate, HoldTargets, Limits, Metrics, Problem, ProblemKind, Readiness, Routes, Tokens,
+    auth::{self, refuse_strangers},
+    context::Context,
+    drivers, health,
+    holds::{self, Holds},
+    idempotency, jobs, layers, metrics,
+    routes::Route,
+};
+use crate::{
+    drivers::Registry,
+    store::{Migration, Store},
+};
+
+/// What the routes of the daemon itself need.
+pub struct Daemon {
+    /// The drivers.
+    pub registry: Registry,
+    /// Whether the daemon can serve.
+    pub readiness: Readiness,
+    /// The figures.
+    pub metrics: Metrics,
+    /// Who may call.
+    pub gate: Gate,
+    /// Where state is kept, if the daemon keeps any. Without it there are neither tokens nor jobs.
+    pub store: Option<Store>,
+    /// What can be held, by the services that run.
+    pub hold_targets: Vec<Arc<dyn HoldTargets>>,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// True once the listeners end.
+    pub ending: watch::Receiver<bool>,
+}
+
+/// Tables of this room.
+pub fn migrations() -> Vec<Migration> {
+    auth::migrations().into_iter().chain(idempotency::migrations()).collect()
+}
+
+/// The routes that belong to no single service, and those of the services that run.
+pub fn router(daemon: Daemon, services: Routes) -> Router {
+    let figures = daemon.metrics.figures().clone();
+    let mut routes = Routes::new()
+        .merge(metrics::routes(daemon.metrics))
+        .merge(health::routes(daemon.readiness))
+        .merge(drivers::routes(daemon.registry));
+    if let Some(store) = &daemon.store {
+        let holds = Holds { store: store.clone(), targets: daemon.hold_targets };
+        routes = routes
+            .merge(auth::routes(Tokens::new(store.clone())))
+            .merge(jobs::routes(store.clone()))
+            .merge(holds::routes(holds));
+    }
+    let routes = routes.merge(services);
+    let index = Arc::new(index(routes.described()));
+    let routes = routes.get("/", Access::Viewer, "what is here", async move || Json((*index).clone()));
+    let context =
+        Context { limits: daemon.limits, gate: daemon.gate, store: daemon.store, figures, ending: daemon.ending };
+    routes
+        .into_router()
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(Arc::new(context), layers::surround))
+}
+
+async fn no_such_path(request: Request) -> Response {
+    let path = request.uri().path();
+    let needs_store = ["/auth/v1/", "/jobs/v1/"].iter().any(|api| path.starts_with(api));
+    let detail = match Context::of(request.extensions()) {
+        Ok(context) if needs_store && context.store.is_none() => {
+            "this daemon keeps no state, so neither tokens nor jobs; give it a role that does, such as lbaas, or set \
+             http.anonymous = \"none\""
+        }
+        _ => "there is no such path; / lists what is here",
+    };
+    refuse_strangers(request, Problem::not_found(detail)).await
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let detail = format!("the path has no {}; Allow says what it has", request.method());
+    refuse_strangers(request, Problem::new(ProblemKind::METHOD_NOT_ALLOWED, detail)).await
+}
+
+fn index(routes: &[Route]) -> Value {
+    json!({
+        "name": "capstan",
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": { "live": "/livez", "ready": "/readyz", "metrics": "/metrics", "drivers": "/drivers/v1" },
+        "routes": routes,
+    })
+}

@@ -1,0 +1,653 @@
+//! The conventions of every API, on the daemon's own server with routes of the suite's: what a caller relies on whichever room answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response as Answer},
+};
+use capstan::{
+    drivers::{Registry, Settings},
+    http::{
+        Access, Confidential, ConnectionLimits, Daemon, ETag, Gate, JsonBody, Limits, Listeners, Listing, Metrics,
+        Operations, Preconditions, Problem, Readiness, Role, Routes, Server, Wait, migrations, router,
+    },
+    store::{Settings as StoreSettings, Store, jobs},
+};
+use capstan_plugin_api::{DriverError, ErrorCode};
+use capstan_tests::{
+    daemon::Ended,
+    http::{Request, Response},
+    paths, wait_for,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, sync::watch};
+
+/// What the suite's handlers share.
+#[derive(Clone)]
+struct Bench {
+    store: Store,
+    calls: Arc<AtomicU32>,
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Thing {
+    name: String,
+    size: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    parity: Option<String>,
+}
+
+fn routes(bench: Bench) -> Routes {
+    Routes::new()
+        .get("/test/panic", Access::Viewer, "panics", async || -> Answer { panic!("as it should") })
+        .get("/test/slow", Access::Viewer, "is slow", async || tokio::time::sleep(Duration::from_secs(60)).await)
+        .get("/test/driver", Access::Viewer, "a driver's error", driver)
+        .get("/test/numbers", Access::Viewer, "a list", numbers)
+        .get("/test/things/{id}", Access::Viewer, "a thing", thing)
+        .put("/test/things/{id}", Access::Operator, "change a thing", change)
+        .post("/test/things", Access::Operator, "make a thing", make)
+        .post("/test/secrets", Access::Operator, "make a secret", secret)
+        .post("/test/held", Access::Operator, "make a thing when it is let", held)
+        .post("/test/broken", Access::Operator, "fails", broken)
+        .post("/test/work", Access::Operator, "long work", work)
+        .with_state(bench)
+}
+
+async fn driver() -> Result<(), Problem> {
+    let error = DriverError {
+        code: ErrorCode::QUOTA_EXCEEDED,
+        message: "no more nodes".to_owned(),
+        operator_message: "403 from nova.example.org".to_owned(),
+        ..DriverError::default()
+    };
+    Err(Problem::of_driver("cloud.nova", &error))
+}
+
+async fn numbers(listing: Listing<Filters>) -> Result<Answer, Problem> {
+    let after = listing.after::<u32>()?.unwrap_or(0);
+    let odd = listing.filters.parity.as_deref() == Some("odd");
+    let rows = (after + 1..=25).filter(|number| !odd || number % 2 == 1).take(listing.rows()).collect();
+    Ok(listing.page("numbers", rows, |number: &u32| *number))
+}
+
+async fn thing(Path(id): Path<String>, conditions: Preconditions) -> Answer {
+    conditions.answer(&ETag::of_version(3), &json!({ "id": id }))
+}
+
+async fn change(conditions: Preconditions, JsonBody(thing): JsonBody<Thing>) -> Result<Json<Value>, Problem> {
+    conditions.check(Some(&ETag::of_version(3)))?;
+    Ok(Json(json!({ "name": thing.name })))
+}
+
+async fn make(State(bench): State<Bench>, JsonBody(thing): JsonBody<Thing>) -> Answer {
+    let number = bench.calls.fetch_add(1, Ordering::SeqCst) + 1;
+    let location = format!("/test/things/{number}");
+    (StatusCode::CREATED, [("location", location)], Json(json!({ "number": number, "name": thing.name })))
+        .into_response()
+}
+
+async fn secret(State(bench): State<Bench>) -> Answer {
+    bench.calls.fetch_add(1, Ordering::SeqCst);
+    let mut answer = (StatusCode::CREATED, [("location", "/test/secrets/1")], "canary-of-a-secret").into_response();
+    answer.extensions_mut().insert(Confidential);
+    answer
+}
+
+async fn held(State(bench): State<Bench>) -> Json<Value> {
+    let number = bench.calls.fetch_add(1, Ordering::SeqCst) + 1;
+    bench.gate.acquire().await.unwrap().forget();
+    Json(json!({ "number": number }))
+}
+
+async fn broken(State(bench): State<Bench>) -> Problem {
+    bench.calls.fetch_add(1, Ordering::SeqCst);
+    Problem::unavailable("not now")
+}
+
+async fn work(State(bench): State<Bench>, wait: Wait) -> Result<Answer, Problem> {
+    let id = bench
+        .store
+        .write(|transaction| {
+            let accepted = jobs::accept(transaction, &jobs::NewJob::new("test.work", r#"{"size": 1}"#))?;
+            Ok::<_, Problem>(accepted.id().to_owned())
+        })
+        .await?;
+    Operations::new(bench.store).accepted(&id, wait).await
+}
+
+/// A server on a free port of loopback, with its store in a folder.
+struct Site {
+    runtime: Runtime,
+    bench: Bench,
+    port: u16,
+    stop: watch::Sender<bool>,
+}
+
+struct Bounds {
+    connections: ConnectionLimits,
+    requests: Limits,
+    anonymous: Role,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: ConnectionLimits::default(), requests: Limits::default(), anonymous: Role::Operator }
+    }
+}
+
+impl Site {
+    fn start(folder: &TempDir) -> Self {
+        Self::start_within(folder, Bounds::default())
+    }
+
+    fn start_within(folder: &TempDir, bounds: Bounds) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let (bench, port) = runtime.block_on(async {
+            let settings = StoreSettings::sqlite(folder.path().join("store.db"));
+            let store = Store::open(&settings, &migrations()).await.unwrap();
+            let registry = Registry::open(Settings::new(folder.path(), folder.path())).await.unwrap();
+            let gate = Arc::new(tokio::sync::Semaphore::new(0));
+            let bench = Bench { store: store.clone(), calls: Arc::default(), gate };
+            let metrics = Metrics::default();
+            let daemon = Daemon {
+                registry,
+                readiness: Readiness::default(),
+                gate: Gate::new(metrics.figures().clone()).on_loopback(Some(bounds.anonymous)),
+                metrics,
+                store: Some(store),
+                hold_targets: Vec::new(),
+                limits: bounds.requests,
+                ending: stopping.clone(),
+            };
+            let listeners = Listeners {
+                tcp: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+                limits: bounds.connections,
+                ..Listeners::default()
+            };
+            let server = Server::bind(&listeners).await.unwrap();
+            let port = server.addresses()[0].port();
+            tokio::spawn(server.serve(router(daemon, routes(bench.clone())), stopping));
+            (bench, port)
+        });
+        Self { runtime, bench, port, stop }
+    }
+
+    fn send(&self, request: &Request) -> Response {
+        request.send(self.port)
+    }
+
+    fn get(&self, path: &str) -> Response {
+        self.send(&Request::new("GET", path))
+    }
+
+    fn calls(&self) -> u32 {
+        self.bench.calls.load(Ordering::SeqCst)
+    }
+
+    /// Ends the server and closes the store, as a daemon's end does.
+    fn end(self) {
+        self.stop.send_replace(true);
+        self.runtime.block_on(self.bench.store.close());
+    }
+
+    /// Claims the one job that waits, as the room that does such work.
+    fn claim(&self) -> jobs::Job {
+        let claim = jobs::Claim {
+            kinds: vec!["test.work".to_owned()],
+            owner: "suite".to_owned(),
+            lease: Duration::from_secs(30),
+            limit: 1,
+        };
+        let claimed =
+            self.runtime.block_on(self.bench.store.write(move |transaction| jobs::claim(transaction, &claim)));
+        claimed.unwrap().pop().expect("a job waits")
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn thing_of(name: &str) -> Value {
+    json!({ "name": name, "size": 1 })
+}
+
+#[test]
+fn an_error_is_a_problem_with_the_requests_id() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let answer = site.send(&Request::new("GET", "/nothing").header("x-request-id", "mine-1"));
+    assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")));
+    assert_eq!(answer.header("x-request-id"), Some("mine-1"));
+    let body = answer.json();
+    assert_eq!(
+        (&body["type"], &body["request_id"], &body["status"]),
+        (&json!("not_found"), &json!("mine-1"), &json!(404))
+    );
+    // Another's id is not taken when it could forge a line of the log.
+    let answer = site.send(&Request::new("GET", "/nothing").header("x-request-id", "a b\tc"));
+    assert_ne!(answer.json()["request_id"], "a b\tc");
+
+    let answer = site.send(&Request::new("DELETE", "/test/things/1"));
+    assert_eq!((answer.status, answer.json()["type"].clone()), (405, json!("method_not_allowed")));
+    let mut allow: Vec<_> = answer.header("allow").unwrap().split(',').map(str::trim).collect();
+    allow.sort_unstable();
+    assert_eq!(allow, ["GET", "HEAD", "PUT"]);
+
+    let head = site.send(&Request::new("HEAD", "/test/things/1"));
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.header("etag").is_some());
+    let head = site.send(&Request::new("HEAD", "/nothing"));
+    assert_eq!((head.status, head.body.as_str()), (404, ""));
+}
+
+#[test]
+fn a_drivers_error_shows_its_inside_to_an_operator_alone() {
+    for (anonymous, shown) in [(Role::Operator, json!("403 from nova.example.org")), (Role::Viewer, Value::Null)] {
+        let folder = folder();
+        let site = Site::start_within(&folder, Bounds { anonymous, ..Bounds::default() });
+        let answer = site.get("/test/driver");
+        let body = answer.json();
+        assert_eq!(answer.status, 409);
+        assert_eq!((&body["code"], &body["driver"]), (&json!("quota_exceeded"), &json!("cloud.nova")));
+        assert_eq!((&body["detail"], &body["operator_message"]), (&json!("no more nodes"), &shown), "{anonymous}");
+    }
+}
+
+#[test]
+fn a_panic_costs_its_request_alone() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let answer = site.get("/test/panic");
+    let body = answer.json();
+    assert_eq!((answer.status, &body["type"]), (500, &json!("internal")));
+    assert_eq!(body["request_id"].as_str(), answer.header("x-request-id"));
+    assert!(!answer.body.contains("as it should"), "a panic's words are the log's");
+    assert_eq!(site.get("/test/things/1").status, 200);
+}
+
+#[test]
+fn bodies_are_bounded_of_one_type_and_strictly_read() {
+    let folder = folder();
+    let requests = Limits { max_body: 2000, body_timeout: Duration::from_millis(300), ..Limits::default() };
+    let site = Site::start_within(&folder, Bounds { requests, ..Bounds::default() });
+    let post = |kind: &str, body: &str| site.send(&Request::new("POST", "/test/things").body(kind, body.as_bytes()));
+    let json = "application/json";
+    let long = format!(r#"{{"name": "{}", "size": 1}}"#, "x".repeat(3000));
+    for (kind, body, status, word, says) in [
+        (json, &*long, 413, "too_large", "at most 2000 bytes"),
+        ("text/plain", r#"{"name": "a", "size": 1}"#, 415, "unsupported_media_type", "application/json"),
+        (json, "{\"name\":\n  }", 400, "bad_request", "line 2, column 3"),
+        (json, r#"{"nmae": "a", "size": 1}"#, 400, "invalid_body", "did you mean \"name\"?"),
+        (json, r#"{"name": "a", "size": -1}"#, 400, "invalid_body", "size"),
+        (json, r#"{"name": "a"}"#, 400, "invalid_body", "missing field `size`"),
+        (json, "", 400, "invalid_body", "no body"),
+        (json, "\u{1}", 400, "bad_request", "no JSON"),
+    ] {
+        let answer = post(kind, body);
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["type"]), (status, &json!(word)), "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{body}: {problem}");
+    }
+    assert_eq!(post(json, r#"{"nmae": "a", "size": 1}"#).json()["field"], "nmae");
+    assert_eq!(site.calls(), 0);
+    assert_eq!(post("application/vnd.x+json; charset=utf-8", r#"{"name": "a", "size": 1}"#).status, 201);
+
+    // A body of which nothing comes.
+    let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    let head =
+        "POST /test/things HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = [0; 12];
+    stream.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"HTTP/1.1 408");
+}
+
+#[test]
+fn a_list_is_read_to_its_end_page_by_page() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let (mut path, mut seen) = ("/test/numbers?limit=4&parity=odd".to_owned(), Vec::new());
+    loop {
+        let answer = site.get(&path);
+        let body = answer.json();
+        seen.extend(body["numbers"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()));
+        let Some(link) = answer.header("link") else {
+            assert!(body["next"].is_null());
+            break;
+        };
+        let target = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\"")).unwrap();
+        assert!(target.ends_with(body["next"].as_str().unwrap()), "{link}");
+        path = target.to_owned();
+    }
+    assert_eq!(seen, (1..=25).step_by(2).collect::<Vec<u64>>());
+    for (query, says) in [
+        ("limit=0", "1 to 1000"),
+        ("limit=x", "1 to 1000"),
+        ("cursor=%21", "cursor"),
+        ("cursor=bm9uc2Vuc2U", "cursor"),
+        ("party=odd", "did you mean \"parity\"?"),
+    ] {
+        let answer = site.get(&format!("/test/numbers?{query}"));
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(says), "{query}: {}", answer.body);
+    }
+}
+
+#[test]
+fn what_changed_meanwhile_is_not_overwritten() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let read = site.get("/test/things/1");
+    let tag = read.header("etag").unwrap();
+    let again = site.send(&Request::new("GET", "/test/things/1").header("if-none-match", tag));
+    assert_eq!((again.status, again.body.as_str(), again.header("etag")), (304, "", Some(tag)));
+    let put = Request::new("PUT", "/test/things/1").json(&thing_of("a"));
+    assert_eq!(site.send(&put.clone().header("if-match", tag)).status, 200);
+    let stale = site.send(&put.header("if-match", "\"2\""));
+    assert_eq!((stale.status, stale.json()["type"].clone()), (412, json!("precondition_failed")));
+}
+
+#[test]
+fn a_key_does_its_request_once() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let keyed =
+        |name: &str| Request::new("POST", "/test/things").header("idempotency-key", "k-1").json(&thing_of(name));
+    let first = site.send(&keyed("a"));
+    let second = site.send(&keyed("a"));
+    assert_eq!((first.status, &first.body), (201, &second.body));
+    assert_eq!((second.status, second.header("location")), (201, first.header("location")));
+    assert_eq!((first.header("idempotency-replayed"), second.header("idempotency-replayed")), (None, Some("true")));
+    assert_eq!(site.calls(), 1);
+    let other = site.send(&keyed("b"));
+    assert_eq!((other.status, other.json()["type"].clone()), (422, json!("unprocessable")));
+    assert_eq!(site.send(&Request::new("POST", "/test/secrets").header("idempotency-key", "k-1")).status, 422);
+    assert_eq!(
+        site.send(&Request::new("POST", "/test/things").header("idempotency-key", "a b").json(&thing_of("a"))).status,
+        400
+    );
+    // A faulty request is answered the same again; one that could succeed later is done again.
+    let faulty = Request::new("POST", "/test/things").header("idempotency-key", "k-2").json(&json!({}));
+    assert_eq!((site.send(&faulty).status, site.send(&faulty).header("idempotency-replayed")), (400, Some("true")));
+    let broken = Request::new("POST", "/test/broken").header("idempotency-key", "k-3");
+    assert_eq!((site.send(&broken).status, site.send(&broken).status, site.calls()), (503, 503, 3));
+    site.end();
+
+    // After a restart the answer is still there.
+    let site = Site::start(&folder);
+    let third = site.send(&keyed("a"));
+    assert_eq!((third.status, &third.body, site.calls()), (201, &first.body, 0));
+}
+
+#[test]
+fn an_answer_with_a_secret_is_not_kept() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let request = Request::new("POST", "/test/secrets").header("idempotency-key", "s-1");
+    assert_eq!(site.send(&request).body, "canary-of-a-secret");
+    let again = site.send(&request);
+    assert_eq!((again.status, again.json()["location"].clone()), (409, json!("/test/secrets/1")));
+    assert_eq!(site.calls(), 1);
+    site.end();
+    for file in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|file| file.path().is_file()) {
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert!(!bytes.windows(18).any(|part| part == b"canary-of-a-secret"), "{:?}", file.path());
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_finds_its_answer_when_it_comes_again() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let request = Request::new("POST", "/test/held").header("idempotency-key", "h-1");
+    let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    stream.write_all(b"POST /test/held HTTP/1.1\r\nhost: localhost\r\nidempotency-key: h-1\r\n\r\n").unwrap();
+    wait_for("the handler to begin", Duration::from_secs(10), || (site.calls() == 1).then_some(()));
+    let meanwhile = site.send(&request);
+    assert_eq!((meanwhile.status, meanwhile.json()["retry_after"].clone()), (409, json!(1)));
+    drop(stream);
+    site.bench.gate.add_permits(1);
+    let answer = wait_for("the first answer", Duration::from_secs(10), || {
+        Some(site.send(&request)).filter(|answer| answer.status == 200)
+    });
+    assert_eq!((answer.json()["number"].clone(), site.calls()), (json!(1), 1));
+}
+
+#[test]
+fn a_key_that_a_crash_left_in_flight_is_free_again() {
+    let folder = folder();
+    let request = Request::new("POST", "/test/things").header("idempotency-key", "c-1").json(&thing_of("a"));
+    let site = Site::start(&folder);
+    assert_eq!(site.send(&request).status, 201);
+    // As a daemon leaves it that ends between the effect and the answer.
+    let crashed = site.bench.store.write(|transaction| {
+        transaction
+            .execute("UPDATE idempotency SET status = NULL, process = 'another', in_flight_until = 99999999999999", &[])
+    });
+    assert_eq!(site.runtime.block_on(crashed).unwrap(), 1);
+    assert_eq!((site.send(&request).status, site.calls()), (201, 2));
+}
+
+#[test]
+fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let accepted = site.send(&Request::new("POST", "/test/work"));
+    let job = accepted.json();
+    let path = format!("/jobs/v1/jobs/{}", job["id"].as_str().unwrap());
+    assert_eq!((accepted.status, accepted.header("location"), &job["state"]), (202, Some(&*path), &json!("queued")));
+    assert_eq!((&job["spec"], &job["kind"]), (&json!({ "size": 1 }), &json!("test.work")));
+
+    // A reader of the stream sees each change, the last one when it has ended.
+    let (port, events) = (site.port, format!("{path}/events"));
+    let reader = thread::spawn(move || Request::new("GET", &events).send(port));
+    let lease = site.claim().lease();
+    assert_eq!(site.get(&path).json()["state"], "running");
+    let begun = Instant::now();
+    let waiter = {
+        let path = format!("{path}?wait=30");
+        thread::spawn(move || Request::new("GET", &path).send(port))
+    };
+    let finish = site.bench.store.write(move |transaction| jobs::complete(transaction, &lease, Some(r#"{"made": 7}"#)));
+    site.runtime.block_on(finish).unwrap();
+    let done = waiter.join().unwrap();
+    assert_eq!((done.status, done.json()["result"]["made"].clone()), (200, json!(7)));
+    assert!(begun.elapsed() < Duration::from_secs(20), "who waits is answered at the end of the work");
+    let stream = reader.join().unwrap();
+    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    let states: Vec<Value> = stream
+        .body
+        .lines()
+        .filter_map(|line| {
+            line.split_once("data: ").map(|(_, json)| serde_json::from_str::<Value>(json).unwrap()["state"].clone())
+        })
+        .collect();
+    assert_eq!(states.last(), Some(&json!("done")), "{}", stream.body);
+
+    let gone = site.send(&Request::new("POST", &format!("{path}/cancel")));
+    assert_eq!((gone.status, gone.json()["type"].clone()), (409, json!("conflict")));
+    assert_eq!(site.send(&Request::new("POST", &format!("{path}/retry"))).status, 409);
+
+    // A short wait ends with 202; one that waits is cancelled at once, and queued again on request.
+    let accepted = site.send(&Request::new("POST", "/test/work").header("prefer", "wait=1"));
+    assert_eq!((accepted.status, accepted.header("preference-applied")), (202, Some("wait=1")));
+    let path = accepted.header("location").unwrap().to_owned();
+    let cancel = Request::new("POST", &format!("{path}/cancel")).json(&json!({ "reason": "not wanted" }));
+    let cancelled = site.send(&cancel).json();
+    assert_eq!(cancelled["state"], "cancelled");
+    assert!(cancelled["error"].as_str().unwrap().contains("not wanted"), "{cancelled}");
+    let retried = site.send(&Request::new("POST", &format!("{path}/retry")));
+    assert_eq!((retried.status, retried.json()["state"].clone()), (202, json!("queued")));
+
+    let all = site.get("/jobs/v1/jobs?kind=test.work").json();
+    assert_eq!(all["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(site.get("/jobs/v1/jobs?state=done").json()["jobs"].as_array().unwrap().len(), 1);
+    assert_eq!(site.get("/jobs/v1/jobs?state=over").status, 400);
+    assert_eq!(site.get("/jobs/v1/jobs/none").status, 404);
+    assert_eq!(site.get("/jobs/v1/jobs/none/events").status, 404);
+}
+
+#[test]
+fn slow_clients_and_too_many_of_them_keep_nobody_out() {
+    let folder = folder();
+    let connections = ConnectionLimits { max_connections: 3, header_timeout: Duration::from_millis(400) };
+    let requests = Limits { request_timeout: Duration::from_millis(500), ..Limits::default() };
+    let site = Site::start_within(&folder, Bounds { connections, requests, ..Bounds::default() });
+    let slow = site.get("/test/slow");
+    assert_eq!((slow.status, slow.json()["type"].clone()), (504, json!("timeout")));
+
+    // Three connections that begin a head and do not end it.
+    let mut held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", site.port)).unwrap()).collect();
+    for stream in &mut held {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: loc").unwrap();
+    }
+    let refused = wait_for("all places to be taken", Duration::from_secs(5), || {
+        let mut text = String::new();
+        TcpStream::connect(("127.0.0.1", site.port)).unwrap().read_to_string(&mut text).ok()?;
+        Some(text).filter(|text| text.contains("503"))
+    });
+    let (_, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(body).unwrap()["status"], 503);
+    // They are closed when their time is over, and there is room again.
+    for stream in &mut held {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+    }
+    wait_for("a free place", Duration::from_secs(5), || (site.get("/test/things/1").status == 200).then_some(()));
+}
+
+#[test]
+fn no_web_page_reaches_the_daemon_through_a_browser_on_this_machine() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let post = Request::new("POST", "/test/things").json(&thing_of("a"));
+    assert_eq!(site.send(&post.clone().header("origin", "http://evil.example")).status, 403);
+    // A name that its owner has pointed at loopback.
+    assert_eq!(site.send(&Request::new("GET", "/test/things/1").header("host", "evil.example:8770")).status, 403);
+    assert_eq!(site.send(&Request::new("GET", "/test/things/1").header("host", "127.0.0.1:8770")).status, 200);
+    assert_eq!(site.calls(), 0);
+}
+
+#[test]
+fn an_end_lets_requests_finish() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let port = site.port;
+    let asked = thread::spawn(move || Request::new("POST", "/test/held").send(port));
+    wait_for("the handler to begin", Duration::from_secs(10), || (site.calls() == 1).then_some(()));
+    site.stop.send_replace(true);
+    wait_for("the listener to close", Duration::from_secs(10), || TcpStream::connect(("127.0.0.1", port)).err());
+    site.bench.gate.add_permits(1);
+    assert_eq!(asked.join().unwrap().status, 200);
+}
+
+#[test]
+fn who_waits_is_answered_at_the_end_of_the_daemon() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let port = site.port;
+    let path = site.send(&Request::new("POST", "/test/work")).header("location").unwrap().to_owned();
+    let mut waiting = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!("GET {path}?wait=60 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    waiting.write_all(head.as_bytes()).unwrap();
+    let watching = thread::spawn(move || Request::new("GET", &format!("{path}/events")).send(port));
+    wait_for("the stream's head, which is counted", Duration::from_secs(10), || {
+        site.get("/metrics").body.lines().any(|line| line.contains("/events")).then_some(())
+    });
+    let begun = Instant::now();
+    site.stop.send_replace(true);
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("queued"), "{answer}");
+    assert_eq!(watching.join().unwrap().status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// Runs a command of the binary against the suite's server.
+fn command(port: u16, arguments: &[&str]) -> Command {
+    let mut capstan = Command::new(paths::capstan());
+    capstan.args(["--url", &format!("http://127.0.0.1:{port}"), "job"]).args(arguments);
+    capstan.env_remove("CAPSTAN_TOKEN").stdin(Stdio::null());
+    capstan
+}
+
+#[test]
+fn the_commands_list_follow_cancel_and_retry_jobs() {
+    let folder = folder();
+    let site = Site::start(&folder);
+    let port = site.port;
+    let new = || site.send(&Request::new("POST", "/test/work")).json()["id"].as_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| Ended::of(command(port, arguments).output().unwrap());
+
+    // On a terminal the progress is seen.
+    let id = new();
+    let line = format!("{} --url http://127.0.0.1:{port} job show {id} --wait", paths::capstan().display());
+    let watched = thread::spawn(move || {
+        Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output().unwrap()
+    });
+    let lease = site.claim().lease();
+    let report = lease.clone();
+    let progress = jobs::Progress { percent: Some(40), text: Some("laying bricks".to_owned()) };
+    let said = site.bench.store.write(move |transaction| jobs::report(transaction, &report, &progress));
+    site.runtime.block_on(said).unwrap();
+    wait_for("the stream to be read", Duration::from_secs(10), || {
+        let figures = site.get("/metrics").body;
+        figures.lines().any(|line| line.contains("/events")).then_some(())
+    });
+    let done = site.bench.store.write(move |transaction| jobs::complete(transaction, &lease, Some("{}")));
+    site.runtime.block_on(done).unwrap();
+    let seen = watched.join().unwrap();
+    let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(seen.status.success(), "{text}");
+    assert!(text.contains("test.work: running 40 % laying bricks"), "{text:?}");
+    assert!(text.contains(&format!("job {id}: done")), "{text:?}");
+
+    // What fails is the command's failure.
+    let id = new();
+    let watched =
+        command(port, &["show", &id, "--wait"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lease = site.claim().lease();
+    let failed = site
+        .bench
+        .store
+        .write(move |transaction| jobs::fail(transaction, &lease, "out of bricks", jobs::Retry::Never).map(drop));
+    site.runtime.block_on(failed).unwrap();
+    let ended = Ended::of(watched.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.error.contains("out of bricks"), "{ended:?}");
+
+    assert!(run(&["list", "--state", "failed"]).out.contains("out of bricks"));
+    assert_eq!(run(&["list", "--output", "json"]).json()["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(run(&["retry", &id, "--output", "json"]).json()["state"], "queued");
+    let cancelled = run(&["cancel", &id, "--reason", "enough", "--wait"]);
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    let again = run(&["cancel", &id]);
+    assert!(again.code == Some(1) && again.error.contains("nothing to cancel"), "{again:?}");
+    assert_eq!((run(&["show", "no/id"]).code, run(&["show", "none"]).code), (Some(64), Some(1)));
+}
