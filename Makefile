@@ -10,7 +10,7 @@ $(error found JOB_SERVER=$(JOB_SERVER); expected embedded or gearmand)
 endif
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-DRIVERS := cloud_dummy load_balancer_haproxy load_balancer_noop
+DRIVERS := cloud_dummy cloud_local load_balancer_haproxy load_balancer_noop mgm_dummy mgm_hp_rest mgm_local
 
 BIN := $(DESTDIR)$(PREFIX)/bin
 LIB := $(DESTDIR)$(PREFIX)/lib/capstan/drivers
@@ -64,16 +64,23 @@ fuzz: ## Fuzz what parses bytes from outside (installs cargo-fuzz); FUZZ_SECONDS
 release: ## Optimised build of daemon and drivers
 	$(CARGO) build --locked --release --workspace
 
-install: release ## Install below PREFIX (and DESTDIR): binary, drivers, plugin-api, unit, /etc/capstan/capstan.toml
+install: release ## Install below PREFIX (and DESTDIR): binary, drivers, images, plugin-api, unit, /etc/capstan/capstan.toml
 	install -D -m 755 $(TARGET_DIR)/release/capstan $(BIN)/capstan
 	install -d -m 755 $(LIB)
 	for driver in $(DRIVERS); do install -m 644 $(TARGET_DIR)/release/libcapstan_$$driver.so $(LIB)/; done
+	# What stands over the nodes of the local cloud, and their image.
+	install -m 755 $(TARGET_DIR)/release/capstan-local-node $(DESTDIR)$(PREFIX)/lib/capstan/capstan-local-node
+	install -d -m 755 $(ETC)/images
+	@if [ -e $(ETC)/images/lb-node ]; then echo "kept $(ETC)/images/lb-node"; else \
+		install -d -m 755 $(ETC)/images/lb-node; install -m 644 config/images/lb-node/* $(ETC)/images/lb-node/; fi
 	# What `capstan driver new` builds Rust drivers with: the crate and its macros, in a workspace of their own.
 	install -d -m 755 $(SHARE)
 	sed '/^members = \[/,/^\]/c members = ["plugin-api", "plugin-api/macros"]' Cargo.toml | sed '/^exclude/d' > $(SHARE)/Cargo.toml
 	chmod 644 $(SHARE)/Cargo.toml
 	for file in $$(git ls-files plugin-api 2>/dev/null || find plugin-api -type f); do case $$file in */tests/*) ;; *) \
 		install -D -m 644 $$file $(SHARE)/$$file;; esac; done
+	install -d -m 755 $(SHARE)/alerts
+	install -m 644 config/alerts/*.yml $(SHARE)/alerts/
 	install -d -m 755 $(UNIT)
 	sed 's|@PREFIX@|$(PREFIX)|g' config/capstan.service > $(UNIT)/capstan.service
 	chmod 644 $(UNIT)/capstan.service
@@ -86,6 +93,7 @@ install: release ## Install below PREFIX (and DESTDIR): binary, drivers, plugin-
 uninstall: ## Remove what install placed; configuration and state stay
 	rm -f $(BIN)/capstan $(UNIT)/capstan.service $(ETC)/capstan.toml.new
 	for driver in $(DRIVERS); do rm -f $(LIB)/libcapstan_$$driver.so; done
+	rm -f $(DESTDIR)$(PREFIX)/lib/capstan/capstan-local-node
 	rm -rf $(SHARE)
 	-rmdir $(LIB) $(DESTDIR)$(PREFIX)/lib/capstan 2>/dev/null
 	@echo "$(ETC) and /var/lib/capstan are kept"

@@ -59,7 +59,7 @@ fn all_faults_are_listed_at_once_in_the_order_of_lines() {
     let faults = load(&path, &environment(&[])).unwrap_err();
     let begins = [
         "capstan.toml:2: http.listen: found the text \"127.0.0.1:8770\"; expected a list; ",
-        "capstan.toml:3: http.enabeld: found an unknown key; expected a key among enabled, listen, socket; did you mean \"enabled\"?",
+        "capstan.toml:3: http.enabeld: found an unknown key; expected a key among anonymous, body_timeout_seconds, ",
         "capstan.toml:5: htpp: found an unknown section; ",
         "capstan.toml:8: gearman.embedded_listen: found the text \"127.0.0.1\"; expected an address and a port; ",
         "capstan.toml:12: known_drivers.load_balancer.noop.sha256: found the text \"abc\"; expected a SHA-256 of 64 hexadecimal digits; ",
@@ -125,7 +125,7 @@ fn one_address_twice_is_refused() {
 
 #[test]
 fn nothing_listens_off_loopback_without_authentication() {
-    one("[http]\nlisten = [\"0.0.0.0:8770\"]\n", "capstan.toml:2: http.listen: ", "no authentication");
+    one("[http]\nlisten = [\"0.0.0.0:8770\"]\n", "capstan.toml:2: http.listen: ", "there is no [http.tls]");
     one(
         "[gearman]\nembedded_listen = \"0.0.0.0:4730\"\n",
         "capstan.toml:2: gearman.embedded_listen: ",
@@ -360,4 +360,70 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_password_of_the_store_stands_outside_its_url_and_in_no_fault() {
+    for url in [
+        "postgres://capstan:sesame@db/capstan",
+        "postgres://capstan:sesame@db",
+        "postgresql://db/capstan?user=capstan&password=sesame",
+        "mysql://capstan:sesame@db/capstan",
+    ] {
+        let text = format!("[store]\nurl = \"{url}\"\n");
+        one(&text, "capstan.toml:2: store.url: found a url with a password in it", "store.password");
+        assert!(!faults(&text)[0].contains("sesame"));
+    }
+    let plain = "[store]\nurl = \"postgres://db/capstan\"\npassword = \"sesame\"\n";
+    one(plain, "capstan.toml:3: store.password: found something other than a reference to a secret", "{ file = ");
+    assert!(!faults(plain)[0].contains("sesame"));
+    one("[store]\nca = \"ca.pem\"\n", "capstan.toml:2: store.ca: found it beside a file of SQLite", "set store.url");
+    one("[store]\nurl = \"mysql://db\"\n", "capstan.toml:2: store.url: ", "sqlite:PATH or postgres://");
+    one("[store]\nconnections = 0\n", "capstan.toml:2: store.connections: ", "from 1 to 100");
+}
+
+#[test]
+fn every_fault_of_the_http_section_is_told_at_once() {
+    let found = faults(
+        "[http]\nanonymous = \"operater\"\nmax_connections = 0\nclient_admins = [\"a\"]\nclient_viewers = [\"a\"]\n\
+         [http.tls]\ncert = \"absent.pem\"\nclient_auth = \"required\"\n",
+    );
+    for says in [
+        "http.anonymous: found the text \"operater\"",
+        "http.max_connections: ",
+        "http.client_viewers: found \"a\", which http.client_admins has as well",
+        "http.tls.cert: ",
+        "http.tls.key: found nothing",
+        "http.tls.client_auth: found \"required\" without client_ca",
+    ] {
+        assert!(found.iter().any(|fault| fault.contains(says)), "{says} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn the_daemons_own_token_file_may_be_named_before_there_is_one() {
+    let text = |file: &str| {
+        format!(
+            "[daemon]\nrun_dir = \"run\"\n[known_drivers.mgm.local]\nlibrary = \"x.so\"\n\
+             [known_drivers.mgm.local.config]\ntoken = {{ file = \"{file}\" }}\n"
+        )
+    };
+    let (_folder, path) = written(&text("run/device.token"));
+    let token = |loaded: capstan::config::Loaded| {
+        let driver = loaded.config.known_drivers.get(capstan::config::DriverKind::Mgm, "local").unwrap().clone();
+        driver.config.expose()["token"].as_str().unwrap().to_owned()
+    };
+    let loaded = load(&path, &environment(&[])).unwrap();
+    assert!(loaded.secret_values().is_empty(), "nothing is known yet that the log would have to blot out");
+    // A daemon knows what it will write there, whatever an earlier one has left behind.
+    fs::create_dir(path.parent().unwrap().join("run")).unwrap();
+    fs::write(path.parent().unwrap().join("run/device.token"), "of an earlier daemon\n").unwrap();
+    assert_eq!(token(load(&path, &environment(&[])).unwrap()), "of an earlier daemon");
+    let environment = environment(&[]);
+    let loaded = Loader::new(&environment).file(&path).device_token("of this daemon").load().unwrap();
+    assert_eq!(loaded.secret_values().len(), 1);
+    assert_eq!(token(loaded), "of this daemon");
+    // Any other file that is missing is a fault.
+    one(&text("run/other.token"), "capstan.toml:6: known_drivers.mgm.local.config.token: ", "unreadable");
 }

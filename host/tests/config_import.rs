@@ -13,6 +13,7 @@ fn loaded(toml: &str) -> Config {
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         fs::write(folder.path().join(name), "").unwrap();
     }
+    fs::write(folder.path().join("nova-password"), "hunter2").unwrap();
     let path = folder.path().join("capstan.toml");
     fs::write(&path, toml).unwrap();
     load(&path, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}\n{toml}")).config
@@ -52,10 +53,6 @@ service = ubuntu
 logfile = /var/log/haproxy.log
 statsfile = /var/log/haproxy.stats
 
-[mgm]
-az = 1
-nova_user = someone
-
 [mysql1]
 host = db
 ";
@@ -91,9 +88,7 @@ fn every_option_of_the_worker_is_carried_over_or_named() {
         "etc/worker.ini:15: [gearman] poll: no counterpart: the job server wakes an idle worker",
         "etc/worker.ini:23: [worker] pid: no counterpart: ",
         "etc/worker.ini:28: [worker:haproxy] statsfile: no counterpart: ",
-        "etc/worker.ini:31: [mgm] az: not part of the worker; its later home is the pool section",
-        "etc/worker.ini:32: [mgm] nova_user: not part of the worker; ",
-        "etc/worker.ini:35: [mysql1] host: not part of the worker; its later home is the store section",
+        "etc/worker.ini:31: [mysql1] host: not part of the worker; its later home is the store section",
     ];
     assert_eq!(imported.notes.len(), starts.len(), "{:#?}", imported.notes);
     for (note, start) in imported.notes.iter().zip(starts) {
@@ -156,4 +151,134 @@ fn a_driver_of_another_name_gets_an_entry() {
     let imported = libra_ini(Path::new("libra.ini"), "[worker]\ndriver = own-driver\n");
     assert!(loaded(&imported.toml).known_drivers.get(DriverKind::LoadBalancer, "own-driver").is_some());
     assert!(imported.notes[0].contains("libcapstan_load_balancer_own_driver.so"), "{:#?}", imported.notes);
+}
+
+const POOL_WITH_A_STOCK: &str = "\
+[mgm]
+pid = /var/run/libra/libra_mgm.pid
+user = libra
+logfile = /var/log/libra/libra_mgm.log
+datadir = /etc/libra/
+api_server = 10.0.0.1:8889 10.0.0.2:8889
+nodes = 10
+check_interval = 5
+submit_interval = 1.5
+driver = hp_rest
+az = 2
+node_basename = lb_node
+nova_auth_url = https://keystone.example.org:35357/v2.0/
+nova_user = someone
+nova_pass = s3cret-of-nova
+nova_region = az-2.region-a
+nova_tenant = tenant
+nova_keyname = key
+nova_secgroup = group
+nova_image = 8419
+nova_image_size = standard.medium
+nova_insecure = TRUE
+";
+
+#[test]
+fn a_pool_manager_with_a_stock_is_carried_over_whole() {
+    let imported = libra_ini(Path::new("libra.ini"), POOL_WITH_A_STOCK);
+    let config = loaded(&imported.toml);
+    assert_eq!(config.daemon.roles, [Role::PoolManager]);
+    let (pool, stock) = (&config.pool, &config.pool.stocks[0]);
+    assert_eq!((pool.driver.as_str(), stock.nodes, stock.az), ("hp_rest", 10, 2));
+    assert_eq!((pool.check_interval, pool.failed_interval), (Duration::from_secs(300), Duration::from_secs(90)));
+    assert_eq!((stock.image.as_str(), stock.size.as_str()), ("8419", "standard.medium"));
+    assert_eq!((stock.key_pair.as_deref(), stock.node_basename.as_deref()), (Some("key"), Some("lb_node")));
+    assert_eq!(stock.security_groups, ["group"]);
+    let api = config.known_drivers.get(DriverKind::Mgm, "hp_rest").unwrap();
+    assert_eq!(api.config.expose(), &json!({ "servers": ["10.0.0.1:8889", "10.0.0.2:8889"] }));
+    let cloud = config.cloud_farm.get(None).unwrap();
+    assert_eq!(cloud.engine, "nova");
+    assert_eq!(
+        cloud.config.expose(),
+        &json!({
+            "user": "someone",
+            "password": "hunter2",
+            "extra_params": {
+                "ex_force_auth_url": "https://keystone.example.org:35357/v2.0/",
+                "ex_force_service_region": "az-2.region-a",
+                "ex_tenant_name": "tenant",
+                "ex_insecure": true,
+            },
+        })
+    );
+    let starts = [
+        "libra.ini: the cloud driver nova is looked for in ",
+        "libra.ini:2: [mgm] pid: no counterpart: ",
+        "libra.ini:3: [mgm] user: no counterpart: the daemon's own identity ",
+        "libra.ini:4: [mgm] logfile: no counterpart: ",
+        "libra.ini:5: [mgm] datadir: no counterpart: failed nodes are rows of the store",
+        "libra.ini:6: [mgm] api_server: carried over as known_drivers.mgm.hp_rest.config.servers; libra verified no server's",
+        "libra.ini:15: [mgm] nova_pass: not copied: write it into the file nova-password",
+    ];
+    assert_eq!(imported.notes.len(), starts.len(), "{:#?}", imported.notes);
+    for (note, start) in imported.notes.iter().zip(starts) {
+        assert!(note.starts_with(start), "{note}\n  expected\n{start}");
+    }
+    let everything = format!("{}{:?}", imported.toml, imported.notes);
+    assert!(!everything.contains("s3cret-of-nova"), "a password left its file");
+}
+
+#[test]
+fn the_last_generations_pool_manager_answers_messages_and_keeps_no_stock() {
+    let text = "[gearman]\nservers = one:4730\n[mgm]\naz = 1\nthreads = 8\nrm_fip_ignore_500 = true\ntcp_check_port = 80\n\
+                build_diag_timeout = 20\nnova_image = i\nnova_image_size = s\nnova_net_id = n\nnova_az_name = z\nnova_tenant_id = 7\n";
+    let imported = libra_ini(Path::new("libra.ini"), text);
+    let config = loaded(&imported.toml);
+    let (pool, stock) = (&config.pool, &config.pool.stocks[0]);
+    assert_eq!((pool.driver.as_str(), stock.nodes, pool.messages_at_once), ("dummy", 0, 8));
+    assert_eq!((pool.tcp_check_port, pool.remove_ip_ignores_errors), (Some(80), true));
+    assert_eq!(pool.diagnostics_timeout, Duration::from_secs(20));
+    assert_eq!((stock.location.as_deref(), &stock.networks[..]), (Some("z"), &["n".to_owned()][..]));
+    // What libra demanded and the file has not is told all at once.
+    for missing in ["nova_user", "nova_pass", "nova_auth_url", "nova_region", "nova_keyname", "nova_secgroup"] {
+        let start = format!("libra.ini: [mgm] {missing}: libra demanded it and the file has none; set ");
+        assert!(imported.notes.iter().any(|note| note.starts_with(&start)), "{missing}: {:#?}", imported.notes);
+    }
+    assert!(imported.notes.iter().any(|note| note.contains("kept no stock")), "{:#?}", imported.notes);
+}
+
+#[test]
+fn a_pool_manager_of_the_first_generation_sends_the_first_body() {
+    let text = "[worker]\ndriver = haproxy\n[mgm]\nnodes = 2\napi-server = localhost:8889\nnova-image = i\nnova-image-size = s\n";
+    let imported = libra_ini(Path::new("libra.ini"), text);
+    let config = loaded(&imported.toml);
+    assert_eq!(config.daemon.roles, [Role::PoolManager, Role::Worker]);
+    let api = config.known_drivers.get(DriverKind::Mgm, "hp_rest").unwrap();
+    assert_eq!(api.config.expose(), &json!({ "body": "seed", "servers": ["localhost:8889"] }));
+}
+
+#[test]
+fn values_of_the_pool_manager_that_make_no_sense_are_named() {
+    let text = "[mgm]\nnodes = -1\naz = one\ncheck_interval = 0\nthreads = 0\ntcp_check_port = 70000\nnova_image =\n\
+                driver = Own driver\nnova_insecure = perhaps\nunheard_of = 1\napi_server = ::::\nnova_secgroup =\n";
+    let imported = libra_ini(Path::new("libra.ini"), text);
+    for key in [
+        "nodes",
+        "az",
+        "check_interval",
+        "threads",
+        "tcp_check_port",
+        "nova_image",
+        "nova_insecure",
+        "unheard_of",
+        "api_server",
+        "nova_secgroup",
+    ] {
+        assert!(
+            imported.notes.iter().any(|note| note.contains(&format!("[mgm] {key}: "))),
+            "{key}: {:#?}",
+            imported.notes
+        );
+    }
+    assert!(
+        imported.notes.iter().any(|note| note.contains("the driver \"Own driver\" cannot be a name")),
+        "{:#?}",
+        imported.notes
+    );
+    assert!(toml::from_str::<toml::Table>(&imported.toml).is_ok(), "{}", imported.toml);
 }

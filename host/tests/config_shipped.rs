@@ -11,8 +11,8 @@ use std::{
 
 use capstan::config::{Isolation, Role, load, reference};
 
-/// Defaults that depend on the machine, so that the file can only show an example.
-const EXAMPLES: [&str; 2] = ["worker.function", "worker.device"];
+/// Defaults that depend on the machine or on another key, so that the file can only show an example.
+const EXAMPLES: [&str; 4] = ["worker.function", "worker.device", "http.tls.client_auth", "identity.name"];
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(name)
@@ -24,7 +24,7 @@ fn one_machine_with_everything_on() {
     assert_eq!(config.daemon.roles, Role::ALL);
     assert!(config.gearman.is_embedded());
     let drivers: Vec<_> = config.known_drivers.iter().map(|driver| driver.name.as_str()).collect();
-    assert_eq!(drivers, ["dummy", "haproxy", "noop"]);
+    assert_eq!(drivers, ["dummy", "local", "haproxy", "noop", "dummy", "hp_rest", "local"]);
     assert_eq!(config.cloud_farm.get(None).unwrap().engine, "dummy");
 }
 
@@ -59,7 +59,9 @@ fn shown() -> Vec<(String, String, bool)> {
         if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']').to_owned();
         } else if let Some((key, value)) = line.split_once(" = ") {
-            keys.push((general(&format!("{section}.{key}")), value.to_owned(), is_set));
+            // A stock of its own is an example: it shows how one differs from [pool].
+            let is_chosen = is_set || section.starts_with("pool.stocks.");
+            keys.push((general(&format!("{section}.{key}")), value.to_owned(), is_chosen));
         }
     }
     keys
@@ -75,6 +77,7 @@ fn general(key: &str) -> String {
         }
         ["known_drivers", _, _, rest] => format!("known_drivers.load_balancer.name.{rest}"),
         ["cloud_farm", _, rest] => format!("cloud_farm.name.{rest}"),
+        ["pool", "stocks", _, rest] => format!("pool.{rest}"),
         _ => key.to_owned(),
     }
 }

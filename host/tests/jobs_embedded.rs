@@ -304,11 +304,11 @@ async fn off_loopback_it_needs_certificates() {
         assert!(error.to_string().contains("without TLS"), "{error}");
     }
     let authority = Authority::new();
-    let tls = Some(authority.issue("server"));
+    let tls = Some(authority.issue("server").try_into().unwrap());
     let with_tls = Server::bind("0.0.0.0:0".parse().unwrap(), ServerOptions { tls, ..ServerOptions::default() }).await;
     assert!(with_tls.is_ok());
     let absent = TlsFiles { ca: "/nonexistent/ca.pem".into(), ..authority.issue("server") };
-    let options = ServerOptions { tls: Some(absent), ..ServerOptions::default() };
+    let options = ServerOptions { tls: Some(absent.try_into().unwrap()), ..ServerOptions::default() };
     let error = Server::bind("127.0.0.1:0".parse().unwrap(), options).await.err().unwrap().to_string();
     assert!(error.contains("/nonexistent/ca.pem"), "{error}");
 }
@@ -326,7 +326,12 @@ async fn with_certificates(authority: &Authority) -> Embedded {
             may_submit: vec!["node-*".to_owned()],
         }],
     };
-    Embedded::start(ServerOptions { tls: Some(authority.issue("server")), access, ..ServerOptions::default() }).await
+    Embedded::start(ServerOptions {
+        tls: Some(authority.issue("server").try_into().unwrap()),
+        access,
+        ..ServerOptions::default()
+    })
+    .await
 }
 
 // G22

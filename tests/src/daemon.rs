@@ -162,6 +162,18 @@ library = "{library}"
         self.start_by(&mut capstan)
     }
 
+    /// Starts `capstan serve` with variables in its environment and waits for nothing: it may end at once.
+    pub fn spawn(&self, variables: &[(&str, &str)]) -> Process {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("the log file is opened");
+        let mut capstan = Command::new(paths::capstan());
+        capstan.arg("--config").arg(self.config()).arg("serve").envs(variables.iter().copied());
+        Process::spawn(capstan.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log)).expect("capstan starts")
+    }
+
     /// Starts `capstan serve` in a folder, the configuration file named as it is seen from there, and waits until it says that it
     /// is ready.
     pub fn start_in(&self, folder: &Path, config: &Path) -> Daemon<'_> {

@@ -10,6 +10,7 @@ use std::{
 
 const SUBMIT_JOB: u32 = 7;
 const JOB_CREATED: u32 = 8;
+const WORK_STATUS: u32 = 12;
 const WORK_COMPLETE: u32 = 13;
 const WORK_FAIL: u32 = 14;
 const ERROR: u32 = 19;
@@ -35,6 +36,11 @@ pub fn submit(port: u16, function: &str, payload: &[u8]) -> Outcome {
 pub fn try_submit(port: u16, function: &str, payload: &[u8]) -> io::Result<Outcome> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unique = format!("suite-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    submit_as(port, function, &unique, payload)
+}
+
+/// Submits a job under an id of the caller's and waits for its end.
+pub fn submit_as(port: u16, function: &str, unique: &str, payload: &[u8]) -> io::Result<Outcome> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(120)))?;
@@ -54,7 +60,7 @@ pub fn try_submit(port: u16, function: &str, payload: &[u8]) -> io::Result<Outco
         let mut body = vec![0; length as usize];
         stream.read_exact(&mut body)?;
         match kind {
-            JOB_CREATED | WORK_EXCEPTION => {}
+            JOB_CREATED | WORK_EXCEPTION | WORK_STATUS => {}
             WORK_COMPLETE => {
                 let after_handle = body.iter().position(|byte| *byte == 0).map_or(body.len(), |at| at + 1);
                 return Ok(Outcome::Complete(body.split_off(after_handle)));

@@ -2,6 +2,7 @@
 //! and a client that sees what a user sees. Whatever is started here is ended by its process id.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
+pub mod authority;
 pub mod c_driver;
 pub mod daemon;
 pub mod elf;

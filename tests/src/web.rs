@@ -119,9 +119,14 @@ pub struct Answer {
     pub body: String,
 }
 
-/// GETs `/` on a connection of its own.
+/// GETs `/` of this machine on a connection of its own.
 pub fn get(port: u16, cookie: Option<&str>) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(5))?;
+    get_at(SocketAddr::from(([127, 0, 0, 1], port)), cookie)
+}
+
+/// GETs `/` at this address on a connection of its own.
+pub fn get_at(address: SocketAddr, cookie: Option<&str>) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let cookie = cookie.map(|cookie| format!("cookie: {cookie}\r\n")).unwrap_or_default();
     // In one write: a second small one would wait for the answer to the first (Nagle, and 40 ms of delayed ACK).

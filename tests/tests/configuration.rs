@@ -323,7 +323,8 @@ user = { env = "SUITE_USER" }
 password = { file = "secret" }
 
 [cloud_farm.second]
-engine = "dummy""#,
+engine = "dummy"
+extra_params = { seed = { env = "SUITE_USER" } }"#,
         ..Setup::default()
     });
     let secret = site.path().join("secret");
@@ -335,7 +336,7 @@ engine = "dummy""#,
         capstan(&arguments, &[("SUITE_USER", SECRETS[1]), ("CAPSTAN_CLOUD_FARM__SECOND__PASSWORD", SECRETS[2])])
     };
     let mut all = String::new();
-    // The cloud in memory takes no user and no password, which `check` says; `show` does not ask the drivers.
+    // A seed is a number, which `check` says of the secret that stands there; `show` does not ask the drivers.
     for (command, code) in
         [(&["config", "show"][..], 0), (&["config", "show", "--output", "json"], 0), (&["config", "check"], 64)]
     {
@@ -398,8 +399,8 @@ pid = /var/run/libra/libra_worker.pid
 service = ubuntu
 statsfile = /var/log/haproxy.stats
 
-[mgm]
-az = 1
+[admin_api]
+db_sections = mysql1
 ";
 
 #[test]
@@ -419,7 +420,7 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     ] {
         assert!(imported.out.lines().any(|found| found.starts_with(line)), "{line}:\n{}", imported.out);
     }
-    for note in ["daemon", "poll", "pid", "statsfile", "mgm"] {
+    for note in ["daemon", "poll", "pid", "statsfile", "admin_api"] {
         assert!(imported.error.contains(note), "{note}: {}", imported.error);
     }
     // Whatever it is called, its name is what the notes and the result speak of.

@@ -6,11 +6,12 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use capstan_tests::{
+    authority::Authority,
     daemon::{Ended, Setup, Site},
     free_port, gearman,
     gearmand::{self, Gearmand},
@@ -103,41 +104,10 @@ fn bug42_job_servers_by_ipv6_address() {
     daemon.stop();
 }
 
-/// An authority that signs certificates into a folder.
-struct Authority {
-    folder: PathBuf,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new(folder: PathBuf) -> Self {
-        fs::create_dir(&folder).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        fs::write(folder.join("ca.pem"), parameters.self_signed(&key).unwrap().pem()).unwrap();
-        Self { folder, issuer: rcgen::Issuer::new(parameters, key) }
-    }
-
-    /// Writes a certificate that ends in this year, for this name and loopback; returns the names of its two files.
-    fn issue(&self, name: &str, end: i32) -> [String; 2] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        parameters.distinguished_name = rcgen::DistinguishedName::new();
-        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
-        parameters.not_before = rcgen::date_time_ymd(2019, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(end, 1, 1);
-        let files = ["cert", "key"].map(|what| self.folder.join(format!("{name}-{end}.{what}.pem")));
-        fs::write(&files[0], parameters.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        fs::write(&files[1], key.serialize_pem()).unwrap();
-        files.map(|file| file.display().to_string())
-    }
-
-    /// The options of a client that trusts this authority and shows a certificate of `by`.
-    fn client(&self, by: &Self, name: &str, end: i32) -> String {
-        let [cert, key] = by.issue(name, end);
-        format!("ssl_ca = \"{}\"\nssl_cert = \"{cert}\"\nssl_key = \"{key}\"", self.folder.join("ca.pem").display())
-    }
+/// The options of a client that trusts this authority and shows a certificate of `by`.
+fn client(authority: &Authority, by: &Authority, name: &str, end: i32) -> String {
+    let [cert, key] = by.issue(name, end);
+    format!("ssl_ca = \"{}\"\nssl_cert = \"{cert}\"\nssl_key = \"{key}\"", authority.ca())
 }
 
 /// Sends DISCOVER with a configuration of its own.
@@ -175,18 +145,18 @@ fn bug41_certificates_are_demanded_and_old_tls_is_refused() {
     let (port, root) = (site.job_server_port, site.path().to_owned());
     let [ours, theirs] = ["ours", "theirs"].map(|name| Authority::new(root.join(name)));
     let [cert, key] = ours.issue("job-server", 2100);
-    let ca = ours.folder.join("ca.pem");
+    let ca = ours.ca();
     let lines = format!(
         "servers = [\"embedded\"]\nembedded_listen = \"127.0.0.1:{port}\"\nembedded_admins = [\"operator\"]\n{}\n\n\
          [gearman.embedded_tls]\nca = \"{}\"\ncert = \"{cert}\"\nkey = \"{key}\"\n",
-        ours.client(&ours, &site.function, 2100),
-        ca.display(),
+        client(&ours, &ours, &site.function, 2100),
+        ca,
     );
     set_gearman(&site, &lines);
     let daemon = site.start();
 
     // The node's own certificate registered it; the operator's sends.
-    let operator = ours.client(&ours, "operator", 2100);
+    let operator = client(&ours, &ours, "operator", 2100);
     let ended = wait_for("the operator to be answered", SOON, || {
         Some(discover(&root, port, &site.function, &operator)).filter(|ended| ended.code == Some(0))
     });
@@ -194,11 +164,11 @@ fn bug41_certificates_are_demanded_and_old_tls_is_refused() {
 
     for (what, options, says) in [
         ("no TLS", String::new(), ""),
-        ("another authority's certificate", ours.client(&theirs, "operator", 2100), ""),
-        ("an expired certificate", ours.client(&ours, "operator", 2020), ""),
-        ("a server of another authority", theirs.client(&theirs, "operator", 2100), "invalid peer certificate"),
-        ("a node's certificate", ours.client(&ours, "node-2", 2100), "NOT_PERMITTED"),
-        ("the worker's own certificate", ours.client(&ours, &site.function, 2100), "NOT_PERMITTED"),
+        ("another authority's certificate", client(&ours, &theirs, "operator", 2100), ""),
+        ("an expired certificate", client(&ours, &ours, "operator", 2020), ""),
+        ("a server of another authority", client(&theirs, &theirs, "operator", 2100), "invalid peer certificate"),
+        ("a node's certificate", client(&ours, &ours, "node-2", 2100), "NOT_PERMITTED"),
+        ("the worker's own certificate", client(&ours, &ours, &site.function, 2100), "NOT_PERMITTED"),
     ] {
         let ended = discover(&root, port, &site.function, &options);
         assert!(matches!(ended.code, Some(1 | 69)) && ended.out.is_empty(), "{what}: {ended:?}");

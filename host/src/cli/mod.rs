@@ -1,14 +1,24 @@
 //! The commands of the one binary.
 
 mod client;
+mod cloud;
 mod config;
 mod driver;
 mod exit;
+mod explain;
+mod hold;
+mod identity;
 mod job;
+mod node;
 mod output;
 mod place;
+mod pool;
+mod rooms;
 mod serve;
 mod settings;
+mod store;
+mod token;
+mod wait;
 
 use std::{
     io::{self, Write},
@@ -18,6 +28,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use client::Credentials;
 use exit::{Failure, Outcome};
 use output::Output;
 use place::Place;
@@ -37,9 +48,15 @@ struct Arguments {
     /// The daemon's Unix socket, if it is not the one of the configuration
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
     socket: Option<PathBuf>,
-    /// Talk to a daemon over http://HOST:PORT instead of its socket
+    /// Talk to a daemon over http://HOST:PORT or https://HOST:PORT instead of its socket
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// File with the token to show to the daemon; else the variable CAPSTAN_TOKEN
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Authority of the certificate that an https:// daemon shows, in PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +87,52 @@ enum Command {
     /// Send a message to a worker
     #[command(subcommand)]
     Job(job::Command),
+    /// Run the API server alone: the devices and, later, the tenants' load balancers
+    Lbaas {
+        /// Reload a driver by itself when its file changes, as daemon.watch_drivers = true
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Run the pool manager alone: keep load-balancer nodes in stock
+    PoolManager {
+        /// Name under known_drivers.mgm, instead of pool.driver
+        #[arg(long, value_name = "NAME")]
+        driver: Option<String>,
+        /// Reload a driver by itself when its file changes, as daemon.watch_drivers = true
+        #[arg(long)]
+        watch: bool,
+    },
+    /// The stock of load-balancer nodes: how it stands, its nodes, what is done with them
+    #[command(subcommand)]
+    Pool(pool::Command),
+    /// Run the orchestrator alone: one API over the clouds of the farm
+    Orchestrator {
+        /// Reload a driver by itself when its file changes, as daemon.watch_drivers = true
+        #[arg(long)]
+        watch: bool,
+    },
+    /// The clouds of the farm: what they can do, their images and sizes
+    #[command(subcommand)]
+    Cloud(cloud::Command),
+    /// Nodes of any cloud of the farm
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Everything about one node, stock or job: wanted, seen just now, at work, last error, what happens next by itself
+    Explain {
+        /// Its id or its name
+        id: String,
+    },
+    /// Stop all automatic repair, replacement, retirement and deletion, of everything or of one thing, until it is lifted
+    Hold(hold::Arguments),
+    /// Make, list and revoke the tokens by which callers are known
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The certificates of nodes: list and revoke them, the authority, tokens for nodes that no pool builds
+    #[command(subcommand)]
+    Identity(identity::Command),
+    /// Look at the store, check it, take a backup or bring one back
+    #[command(subcommand)]
+    Store(store::Command),
     /// Print a completion script: `capstan completions bash > /etc/bash_completion.d/capstan`
     Completions {
         /// The shell
@@ -112,14 +175,25 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let Arguments { config, output, socket, url, command } = arguments;
-    let place = Place { config, socket, url, output };
+    let Arguments { config, output, socket, url, token_file, ca, command } = arguments;
+    let place = Place { config, socket, url, output, credentials: Credentials { token_file, ca }, own_token: None };
     let outcome: Outcome = match command {
         Command::Serve { watch } => serve::serve(&place, watch),
         Command::Worker { driver, watch } => serve::worker(&place, driver, watch),
         Command::Driver(command) => driver::run(&place, command),
         Command::Config(command) => config::run(&place, command),
         Command::Job(command) => job::run(&place, command),
+        Command::Lbaas { watch } => serve::lbaas(&place, watch),
+        Command::PoolManager { driver, watch } => serve::pool_manager(&place, driver, watch),
+        Command::Pool(command) => pool::run(&place, command),
+        Command::Orchestrator { watch } => serve::orchestrator(&place, watch),
+        Command::Cloud(command) => cloud::run(&place, command),
+        Command::Node(command) => node::run(&place, command),
+        Command::Explain { id } => explain::run(&place, &id),
+        Command::Hold(arguments) => hold::run(&place, arguments),
+        Command::Token(command) => token::run(&place, command),
+        Command::Identity(command) => identity::run(&place, command),
+        Command::Store(command) => store::run(&place, command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "capstan", &mut io::stdout());
             Ok(())

@@ -43,6 +43,22 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     }
 }
 
+/// A value in a cell: `-` for nothing.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// A text as one segment of a path or as a value of a query.
+pub fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// Seconds as people read them.
 pub fn seconds(value: f64) -> String {
     if value <= 0.0 {

@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use tokio::runtime::Runtime;
 
-use super::{client::Daemon, exit::Failure, output::Output, settings};
+use super::{
+    client::{Credentials, Daemon},
+    exit::Failure,
+    output::Output,
+    settings,
+};
 use crate::{
     config::{DriverSchemas, Drivers, InstanceConfig, KnownDriver, Loaded, Loader, ProcessEnvironment, SchemaFault},
     drivers,
+    http::OwnToken,
 };
 
 /// What the options that every command has say.
@@ -21,6 +27,10 @@ pub struct Place {
     pub url: Option<String>,
     /// Form of the result.
     pub output: Output,
+    /// How the commands make themselves known to a daemon that they reach by its URL.
+    pub credentials: Credentials,
+    /// The token that the daemon makes at its start, for references to its file.
+    pub own_token: Option<OwnToken>,
 }
 
 /// A value that an option of the command lays over the configuration.
@@ -53,15 +63,18 @@ impl Place {
         for SetByOption { key, value, option } in options {
             loader = loader.set(key, value, option);
         }
+        if let Some(own) = &self.own_token {
+            loader = loader.device_token(own.expose());
+        }
         finish(&loader)
     }
 
     /// The running daemon, by the options or by the configuration.
     pub fn daemon(&self) -> Result<Daemon, Failure> {
         match (&self.url, &self.socket) {
-            (Some(url), _) => Daemon::from_url(url),
-            (None, Some(socket)) => Ok(Daemon::Socket(socket.clone())),
-            (None, None) => Ok(Daemon::Socket(self.load()?.config.http.socket)),
+            (Some(url), _) => Daemon::from_url(url, &self.credentials),
+            (None, Some(socket)) => Daemon::on_socket(socket.clone(), &self.credentials),
+            (None, None) => Daemon::on_socket(self.load()?.config.http.socket, &self.credentials),
         }
     }
 }

@@ -4,15 +4,23 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use capstan_plugin_api::Manifest;
 
 use super::exit::Failure;
 use crate::{
-    config::{self, Config, DriverProgram, Drivers, Gearman, KnownDriver, WorkerProtocol},
+    config::{
+        self, AnonymousRole, ClientAuth, CloudEntry, Config, DriverProgram, Drivers, Gearman, InstanceConfig,
+        KnownDriver, WorkerProtocol,
+    },
     drivers::{self, Confinement, DriverEntry, Isolation, Kind, Settings},
-    jobs::{Access, Keepalive, ServerOptions, TlsFiles, TlsIdentity, Transport, WorkerOptions},
+    http::{self, ClientCertificates, ConnectionLimits, Gate, ServerFiles},
+    identity::{self, Issuing, node},
+    jobs::{Access, Keepalive, ServerOptions, ServerTls, TlsFiles, TlsIdentity, Transport, WorkerOptions},
+    telemetry::Figures,
+    tls::{LocalAuthority, OwnClient, ServerIdentity},
     worker,
 };
 
@@ -41,7 +49,17 @@ pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -
     settings.health_interval = config.drivers.health_interval;
     settings.drain_timeout = config.drivers.drain_timeout;
     for driver in config.known_drivers.iter().filter(|driver| wanted(driver)) {
-        settings.drivers.push(entry(driver));
+        let clouds: Vec<_> = config
+            .cloud_farm
+            .iter()
+            .filter(|cloud| driver.kind == Kind::Cloud && cloud.engine == driver.name)
+            .map(|cloud| cloud_entry(driver, cloud))
+            .collect();
+        // A cloud driver is opened for each cloud of the farm that it serves, with that cloud's account.
+        if clouds.is_empty() {
+            settings.drivers.push(entry(driver));
+        }
+        settings.drivers.extend(clouds);
     }
     settings
 }
@@ -60,16 +78,28 @@ fn entry(driver: &KnownDriver) -> DriverEntry {
     entry.sha256 = driver.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect());
     entry.trust = driver.trust.clone();
     entry.config = driver.config.expose().clone();
-    entry.secrets = secrets(driver);
+    entry.secrets = secrets(&driver.config);
+    entry
+}
+
+/// What the registry calls the instance of a driver that serves a cloud of the farm.
+pub fn cloud_instance(cloud: &CloudEntry) -> String {
+    format!("{}@{}", cloud.engine, cloud.name)
+}
+
+fn cloud_entry(driver: &KnownDriver, cloud: &CloudEntry) -> DriverEntry {
+    let mut entry = entry(driver);
+    entry.name = cloud_instance(cloud);
+    entry.config = cloud.config.expose().clone();
+    entry.secrets = secrets(&cloud.config);
     entry
 }
 
 /// The secrets of a driver's section by their dotted names, for `secret.get`.
-fn secrets(driver: &KnownDriver) -> BTreeMap<String, capstan_plugin_api::Secret> {
-    let config = driver.config.expose();
-    driver
-        .config
-        .secret_pointers()
+fn secrets(config: &InstanceConfig) -> BTreeMap<String, capstan_plugin_api::Secret> {
+    let pointers = config.secret_pointers();
+    let config = config.expose();
+    pointers
         .iter()
         .filter_map(|pointer| {
             let value = config.pointer(pointer)?.as_str()?;
@@ -92,16 +122,125 @@ pub fn entry_of(manifest: &Manifest, program: DriverProgram) -> Result<DriverEnt
     Ok(entry)
 }
 
+/// Whether the daemon keeps state: for a role that has some, or because callers are known by tokens.
+pub fn keeps_state(config: &Config) -> bool {
+    let http = &config.http;
+    let by_tokens = http.anonymous == AnonymousRole::None || http.listen.iter().any(|one| !one.ip().is_loopback());
+    let has_clouds = config.daemon.roles.contains(&config::Role::Orchestrator);
+    config.has_authority() || has_clouds || (http.enabled && by_tokens)
+}
+
+/// Certificate and key of the listeners.
+pub fn server_files(http: &config::Http) -> Option<ServerFiles> {
+    http.tls.as_ref().map(|tls| ServerFiles {
+        identity: server_identity(&tls.identity),
+        clients: match (tls.client_auth, tls.client_ca.clone()) {
+            (ClientAuth::Optional, ca) => ClientCertificates::Optional { ca },
+            (ClientAuth::Required, ca) => ClientCertificates::Required { ca },
+            (ClientAuth::None, _) => ClientCertificates::None,
+        },
+    })
+}
+
+/// Who may call without a token.
+pub fn gate(http: &config::Http, figures: Figures) -> Gate {
+    let lists = [
+        (&http.client_admins, http::Role::Admin),
+        (&http.client_operators, http::Role::Operator),
+        (&http.client_viewers, http::Role::Viewer),
+    ];
+    let names = lists.into_iter().flat_map(|(names, role)| names.iter().map(move |name| (name.clone(), role)));
+    Gate::new(figures).certificates(names.collect()).on_loopback(match http.anonymous {
+        AnonymousRole::Operator => Some(http::Role::Operator),
+        AnonymousRole::Viewer => Some(http::Role::Viewer),
+        AnonymousRole::None => None,
+    })
+}
+
+/// Bounds of connections and requests.
+pub fn http_limits(http: &config::Http) -> (ConnectionLimits, http::Limits) {
+    let connections = ConnectionLimits { max_connections: http.max_connections, header_timeout: http.header_timeout };
+    let requests = http::Limits {
+        max_body: http.max_body_bytes,
+        body_timeout: http.body_timeout,
+        request_timeout: http.request_timeout,
+    };
+    (connections, requests)
+}
+
+fn server_identity(identity: &config::ServerIdentity) -> ServerIdentity {
+    match identity {
+        config::ServerIdentity::Files { cert, key } => {
+            ServerIdentity::Files(TlsIdentity { certificate: cert.clone(), key: key.clone() })
+        }
+        config::ServerIdentity::Names(_) => ServerIdentity::Issued,
+    }
+}
+
+/// The names for which the daemon's own authority certifies its servers.
+pub fn issuing(config: &Config) -> Issuing {
+    let http = config.http.tls.iter().flat_map(|tls| tls.identity.names());
+    let embedded = config.gearman.embedded_tls.iter().flat_map(|tls| tls.identity.names());
+    let mut names: Vec<String> = http.chain(embedded).cloned().collect();
+    if !names.is_empty() {
+        // By these the daemon itself, and whoever is on this machine, reaches them.
+        names.extend(["127.0.0.1", "::1", "localhost"].map(str::to_owned));
+        names.push(config.gearman.embedded_listen.ip().to_string());
+    }
+    names.sort();
+    names.dedup();
+    Issuing(names)
+}
+
+/// What the authority for the certificates of nodes goes by.
+pub fn identity(config: &Config) -> identity::Settings {
+    let http = &config.http;
+    let lists = [&http.client_admins, &http.client_operators, &http.client_viewers];
+    let callers: Vec<String> = lists.into_iter().flatten().cloned().collect();
+    let access = access(&config.gearman);
+    identity::Settings {
+        life: config.identity.certificate_life,
+        ca: config.identity.ca.clone(),
+        is_reserved: Arc::new(move |name| callers.iter().any(|caller| caller == name) || access.is_administrator(name)),
+    }
+}
+
+/// What this machine is as a node, if it is one.
+pub fn node_identity(config: &Config) -> Option<node::Settings> {
+    let identity = config.identity.node.as_ref()?;
+    let trust = match (&identity.authority, &identity.fingerprint) {
+        (Some(pem), _) => node::Trust::Authority(pem.clone()),
+        (None, Some(fingerprint)) => node::Trust::Fingerprint(fingerprint.clone()),
+        (None, None) => node::Trust::Loopback,
+    };
+    Some(node::Settings {
+        url: identity.enrol_url.clone(),
+        token: identity.token.clone(),
+        directory: identity.directory.clone(),
+        name: identity.name.clone(),
+        trust,
+        renew_before: identity.renew_before,
+    })
+}
+
 fn tls_files(files: &config::TlsFiles) -> TlsFiles {
     let identity = TlsIdentity { certificate: files.cert.clone(), key: files.key.clone() };
     TlsFiles { ca: files.ca.clone(), identity: Some(identity) }
 }
 
-/// How the job servers are reached.
-pub fn transport(gearman: &Gearman) -> Result<Transport, Failure> {
-    let transport = match &gearman.tls {
-        Some(files) => Transport::tls(&tls_files(files)).map_err(|error| Failure::Usage(error.to_string()))?,
-        None => Transport::plain(),
+/// How the job servers are reached. Files that the configuration names count before the certificate that a node fetches itself.
+pub fn transport(
+    gearman: &Gearman,
+    keeper: Option<&node::Keeper>,
+    own: Option<&OwnClient>,
+) -> Result<Transport, Failure> {
+    let is_issued = gearman.embedded_tls.as_ref().is_some_and(|tls| !tls.identity.names().is_empty());
+    let own = own.filter(|_| gearman.is_embedded() && is_issued);
+    let transport = match (&gearman.tls, own, keeper) {
+        (Some(files), ..) => Transport::tls(&tls_files(files)).map_err(|error| Failure::Usage(error.to_string()))?,
+        (None, Some(own), _) => Transport::watched(own.config.clone()),
+        (None, None, Some(keeper)) => Transport::watched(keeper.tls()),
+        (None, None, None) => Transport::plain(),
     };
     if !gearman.keepalive {
         return Ok(transport);
@@ -110,11 +249,23 @@ pub fn transport(gearman: &Gearman) -> Result<Transport, Failure> {
     Ok(transport.with_keepalive(keepalive))
 }
 
+fn access(gearman: &Gearman) -> Access {
+    Access { administrators: gearman.embedded_admins.clone(), rules: Vec::new() }
+}
+
 /// The embedded job server.
-pub fn job_server(gearman: &Gearman) -> ServerOptions {
+pub fn job_server(gearman: &Gearman, authority: LocalAuthority) -> ServerOptions {
     ServerOptions {
-        tls: gearman.embedded_tls.as_ref().map(tls_files),
-        access: Access { administrators: gearman.embedded_admins.clone(), rules: Vec::new() },
+        tls: gearman
+            .embedded_tls
+            .as_ref()
+            .map(|tls| ServerTls { ca: tls.ca.clone(), identity: server_identity(&tls.identity) }),
+        access: {
+            let mut access = access(gearman);
+            access.administrators.extend(authority.client.as_ref().map(|client| client.name.clone()));
+            access
+        },
+        authority,
         max_connections: gearman.limits.max_connections,
         max_packet: gearman.limits.max_packet_bytes,
         max_queue: gearman.limits.max_queued_jobs,

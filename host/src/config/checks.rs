@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use super::{
     Config, DriverPolicy, KnownDriver, Origin, Warning,
     read::{Session, nearest},
-    sections::{DriverKind, Role},
+    sections::{DEFAULT_STOCK, DriverKind, Role},
 };
 
 /// Checks between sections.
 pub(super) fn across(config: &Config, session: &mut Session<'_>) {
     listeners(config, session);
     worker_driver(config, session);
+    pool(config, session);
     engines(config, session);
     policy(config, session);
+    issued(config, session);
 }
 
 /// No two listeners on one port. Port 0 asks for any free one and never collides.
@@ -40,6 +42,19 @@ fn stated(session: &Session<'_>, keys: &[&str]) -> Origin {
     keys.iter().map(|key| session.origin(key)).find(|origin| *origin != Origin::Default).unwrap_or(Origin::Default)
 }
 
+/// A certificate of the daemon's own authority is only to be had where there is one.
+fn issued(config: &Config, session: &mut Session<'_>) {
+    if config.has_authority() {
+        return;
+    }
+    let http = config.http.tls.as_ref().map(|tls| ("http.tls.names", &tls.identity));
+    let embedded = config.gearman.embedded_tls.as_ref().map(|tls| ("gearman.embedded_tls.names", &tls.identity));
+    for (key, _) in http.into_iter().chain(embedded).filter(|(_, identity)| !identity.names().is_empty()) {
+        let expected = "the role lbaas or pool-manager, whose daemon has an authority of its own";
+        session.fault_at(key, "names without such a role", expected, "name cert and key instead, or add the role");
+    }
+}
+
 fn worker_driver(config: &Config, session: &mut Session<'_>) {
     let kind = DriverKind::LoadBalancer;
     if !config.daemon.roles.contains(&Role::Worker) || config.known_drivers.get(kind, &config.worker.driver).is_some() {
@@ -47,6 +62,44 @@ fn worker_driver(config: &Config, session: &mut Session<'_>) {
     }
     let origin = stated(session, &["worker.driver", "daemon.roles"]);
     unknown_driver(origin, "worker.driver", &config.worker.driver, kind, config, session);
+}
+
+/// What the pool manager needs, if it is to run: everything that is missing is told at once, as libra did.
+fn pool(config: &Config, session: &mut Session<'_>) {
+    if !config.daemon.roles.contains(&Role::PoolManager) {
+        return;
+    }
+    if config.known_drivers.get(DriverKind::Mgm, &config.pool.driver).is_none() {
+        let origin = stated(session, &["pool.driver", "daemon.roles"]);
+        unknown_driver(origin, "pool.driver", &config.pool.driver, DriverKind::Mgm, config, session);
+    }
+    let is_named = config.pool.stocks.iter().any(|stock| stock.name != DEFAULT_STOCK);
+    for stock in &config.pool.stocks {
+        let path = if is_named { format!("pool.stocks.{}", stock.name) } else { "pool".to_owned() };
+        for (key, value) in [("image", &stock.image), ("size", &stock.size)] {
+            if value.is_empty() {
+                let key = format!("{path}.{key}");
+                let origin = stated(session, &[&key, "daemon.roles"]);
+                session.fault(origin, &key, "nothing", "the id or the name that the cloud knows", "add it");
+            }
+        }
+        if config.cloud_farm.get(Some(&stock.cloud)).is_none() {
+            let key = format!("{path}.cloud");
+            let names: Vec<&str> = config.cloud_farm.iter().map(|cloud| cloud.name.as_str()).collect();
+            let expected = format!("a cloud under cloud_farm ({})", names.join(", "));
+            let remedy = nearest(&stock.cloud, names.iter().copied()).map_or_else(
+                || format!("add [cloud_farm.{}] or choose another", stock.cloud),
+                |near| format!("did you mean \"{near}\"?"),
+            );
+            session.fault(
+                session.origin(&key),
+                &key,
+                &format!("the unknown cloud \"{}\"", stock.cloud),
+                &expected,
+                &remedy,
+            );
+        }
+    }
 }
 
 fn engines(config: &Config, session: &mut Session<'_>) {

@@ -63,13 +63,14 @@ pub struct Loader<'a> {
     options: Vec<(String, String, String)>,
     schemas: Option<&'a dyn DriverSchemas>,
     lock: bool,
+    device_token: Option<Secret>,
 }
 
 impl<'a> Loader<'a> {
     /// Defaults, environment and options; no file.
     #[must_use]
     pub fn new(environment: &'a dyn Environment) -> Self {
-        Self { file: None, environment, options: Vec::new(), schemas: None, lock: true }
+        Self { file: None, environment, options: Vec::new(), schemas: None, lock: true, device_token: None }
     }
 
     /// Reads this file, and `conf.d/*.toml` in its folder.
@@ -101,12 +102,20 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// What the daemon's own token file will hold, for references to it.
+    #[must_use]
+    pub fn device_token(mut self, token: &str) -> Self {
+        self.device_token = Some(Secret::new(token.to_owned()));
+        self
+    }
+
     /// Reads and checks. Reads files, starts nothing.
     ///
     /// # Errors
     /// Every fault of every source at once.
     pub fn load(&self) -> Result<Loaded, Faults> {
         let mut session = Session::new(self.environment);
+        session.issued = self.device_token.as_ref().map(|token| token.expose().to_owned());
         let (mut tree, files) = match &self.file {
             Some(path) => read::gather(path, &mut session.faults),
             None => (Table::new(), Vec::new()),
@@ -149,7 +158,7 @@ pub fn reference() -> Vec<Effective> {
     let environment = std::collections::BTreeMap::new();
     let mut session = Session::new(&environment);
     // Tables that exist only by name have to be there for their keys to be read.
-    let named = "[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[known_drivers.load_balancer.name.sandbox]\n\
+    let named = "[http.tls]\n[gearman.embedded_tls]\n[known_drivers.load_balancer.name]\n[known_drivers.load_balancer.name.sandbox]\n\
                  [cloud_farm.name]\n";
     let tree = read::parse(Path::new("reference"), named, &mut session.faults);
     let _config = session.table(tree, "", Origin::Default, Config::read);

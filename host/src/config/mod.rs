@@ -27,12 +27,14 @@ pub use instance::InstanceConfig;
 pub use load::{Loaded, Loader, load};
 pub use origin::Origin;
 pub use read::Effective;
+pub(crate) use read::nearest;
 pub use schemas::{DriverSchemas, Misfit, SchemaFault};
 pub use secret::Secret;
 pub use sections::{
-    Channel, CloudEntry, CloudFarm, Config, Daemon, DriverKind, DriverPolicy, DriverProgram, Drivers, EmbeddedLimits,
-    Endpoint, EndpointError, Gearman, Http, Isolation, JobServer, KnownDriver, KnownDrivers, Limits, LogFormat, Role,
-    Sandbox, Store, Telemetry, TlsFiles, Worker, WorkerProtocol,
+    AnonymousRole, Channel, ClientAuth, CloudEntry, CloudFarm, Config, Daemon, DaemonUrl, DriverKind, DriverPolicy,
+    DriverProgram, Drivers, EmbeddedLimits, EmbeddedTls, Endpoint, EndpointError, Gearman, Http, HttpTls, Identity,
+    Isolation, JobServer, KnownDriver, KnownDrivers, Lbaas, Limits, LogFormat, NodeIdentity, Pool, Role, Sandbox,
+    ServerIdentity, Stock, Store, Telemetry, TlsFiles, Worker, WorkerProtocol,
 };
 pub use show::{show_json, show_text};
 pub(crate) use trust::pem_section;

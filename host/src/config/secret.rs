@@ -86,6 +86,14 @@ impl Reference {
                 .filter(|value| !value.is_empty())
                 .map(|value| (value, None))
                 .ok_or_else(|| (format!("no environment variable {name}"), "set it before the daemon starts")),
+            Self::File(path) if session.issued_file.as_ref() == Some(path) => match &session.issued {
+                Some(issued) => Ok((issued.clone(), None)),
+                None => match file(path) {
+                    Ok(read) => Ok(read),
+                    // No daemon has written it yet, which is no fault of the configuration.
+                    Err(_) => return Some(Secret::new("issued at the daemon's start".to_owned())),
+                },
+            },
             Self::File(path) => file(path),
         };
         match value {

@@ -8,7 +8,6 @@ mod boundary;
 mod child;
 mod compatibility;
 mod configuration;
-// Until the executor of isolated drivers uses it.
 mod confinement;
 mod elf;
 mod error;

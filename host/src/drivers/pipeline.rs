@@ -207,12 +207,14 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn stages(self, path: &Path) -> Result<Generation, Failure> {
-        if !is_name(&self.entry.name) {
+        // An instance for one cloud of the farm is called DRIVER@CLOUD.
+        let (driver, cloud) = self.entry.name.split_once('@').unwrap_or((&self.entry.name, "c"));
+        if !is_name(driver) || !is_name(cloud) {
             return Err(Failure::new(
                 Stage::Resolve,
                 format!("the name {:?}", self.entry.name),
                 "a-z, 0-9, _ and -, a letter first, at most 64 bytes",
-                "rename the entry in known_drivers",
+                "rename the entry in known_drivers or in cloud_farm",
             ));
         }
         let (manifest, sha256, executor) = match &self.entry.program {

@@ -10,15 +10,14 @@ pub mod frames;
 mod outbox;
 pub mod packet;
 pub mod server;
-pub mod tls;
 pub mod transport;
 pub mod worker;
 
 pub use crate::config::Endpoint;
+pub use crate::tls::{TlsError, TlsFiles, TlsIdentity};
 pub use admin::{Admin, FunctionStatus, WorkerEntry};
 pub use client::{Client, ClientError, Completed, JobHandle, JobStatus, SubmitOptions, Submitted};
 pub use packet::Priority;
-pub use server::{Access, AccessRule, Server, ServerError, ServerOptions};
-pub use tls::{TlsError, TlsFiles, TlsIdentity};
+pub use server::{Access, AccessRule, Server, ServerError, ServerOptions, ServerTls};
 pub use transport::{Keepalive, Transport, TransportError};
 pub use worker::{Handler, Job, JobResult, Progress, Worker, WorkerError, WorkerOptions, WorkerState};

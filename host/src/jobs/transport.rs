@@ -8,10 +8,11 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
-use super::tls::{TlsError, TlsFiles};
 use crate::config::Endpoint;
+use crate::tls::{TlsError, TlsFiles};
 
 /// The half of a connection that is read.
 pub(super) type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;
@@ -36,15 +37,23 @@ pub struct Keepalive {
 /// How to reach job servers. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    tls: Option<Arc<rustls::ClientConfig>>,
+    tls: Security,
     keepalive: Option<Keepalive>,
     connect_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Security {
+    Plain,
+    Fixed(Arc<rustls::ClientConfig>),
+    /// With a certificate that comes later and changes.
+    Watched(watch::Receiver<Option<Arc<rustls::ClientConfig>>>),
 }
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Transport")
-            .field("tls", &self.tls.is_some())
+            .field("tls", &!matches!(self.tls, Security::Plain))
             .field("keepalive", &self.keepalive)
             .field("connect_timeout", &self.connect_timeout)
             .finish()
@@ -65,6 +74,12 @@ pub enum TransportError {
     /// The host is no name that a certificate could carry.
     #[error("job server {endpoint} cannot be reached over TLS: its host is no valid name or address")]
     Name {
+        /// Which server.
+        endpoint: Endpoint,
+    },
+    /// The node is to show a certificate and has none yet.
+    #[error("job server {endpoint} is not asked before this node has its certificate")]
+    NoCertificate {
         /// Which server.
         endpoint: Endpoint,
     },
@@ -89,7 +104,7 @@ pub enum TransportError {
 impl Transport {
     /// Plain TCP without keepalive; connecting may take 10 s.
     pub fn plain() -> Transport {
-        Transport { tls: None, keepalive: None, connect_timeout: Duration::from_secs(10) }
+        Transport { tls: Security::Plain, keepalive: None, connect_timeout: Duration::from_secs(10) }
     }
 
     /// TLS 1.2 or 1.3 with the files' authority, and their certificate if they name one. The server's certificate must
@@ -98,7 +113,25 @@ impl Transport {
     /// # Errors
     /// [`TlsError`] names the file that is missing, unreadable or holds nothing of use.
     pub fn tls(files: &TlsFiles) -> Result<Transport, TlsError> {
-        Ok(Transport { tls: Some(files.client_config()?), ..Transport::plain() })
+        Ok(Transport { tls: Security::Fixed(files.client_config()?), ..Transport::plain() })
+    }
+
+    /// TLS with whatever is in force; as long as that is nothing, nothing is connected. Workers connect anew when it changes.
+    #[must_use]
+    pub fn watched(tls: watch::Receiver<Option<Arc<rustls::ClientConfig>>>) -> Transport {
+        Transport { tls: Security::Watched(tls), ..Transport::plain() }
+    }
+
+    /// What tells of a change of what is in force, from now on; none where nothing changes.
+    pub(super) fn changes(&self) -> Option<watch::Receiver<Option<Arc<rustls::ClientConfig>>>> {
+        match &self.tls {
+            Security::Watched(tls) => {
+                let mut tls = tls.clone();
+                tls.mark_unchanged();
+                Some(tls)
+            }
+            Security::Plain | Security::Fixed(_) => None,
+        }
     }
 
     /// The same with keepalive on.
@@ -132,6 +165,14 @@ impl Transport {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<(ReadEnd, WriteEnd), TransportError> {
         let failed = |source| TransportError::Connect { endpoint: endpoint.clone(), source };
+        let config = match &self.tls {
+            Security::Plain => None,
+            Security::Fixed(config) => Some(Arc::clone(config)),
+            Security::Watched(tls) => {
+                let config = tls.borrow().clone();
+                Some(config.ok_or_else(|| TransportError::NoCertificate { endpoint: endpoint.clone() })?)
+            }
+        };
         let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await.map_err(failed)?;
         if stream.local_addr().ok() == stream.peer_addr().ok() {
             // A loopback port of the ephemeral range can be joined to itself while its server is down.
@@ -141,13 +182,13 @@ impl Transport {
         if let Some(keepalive) = self.keepalive {
             keepalive.apply(&stream).map_err(|errno| failed(errno.into()))?;
         }
-        let Some(config) = &self.tls else {
+        let Some(config) = config else {
             let (read, write) = stream.into_split();
             return Ok((Box::new(read), WriteEnd::Plain(write)));
         };
         let name = ServerName::try_from(endpoint.host().to_owned())
             .map_err(|_| TransportError::Name { endpoint: endpoint.clone() })?;
-        let stream = TlsConnector::from(Arc::clone(config))
+        let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
             .map_err(|source| TransportError::Tls { endpoint: endpoint.clone(), source })?;

@@ -143,6 +143,127 @@ pub const HTTP_REQUESTS: CounterFamily<3> = CounterFamily {
     labels: ["route", "method", "status"],
 };
 
+/// Tokens that were shown and not accepted. `reason` is `unknown`, `wrong`, `malformed`, `expired`, `revoked` or `too_many`.
+pub const HTTP_REFUSED_TOKENS: CounterFamily<1> = CounterFamily {
+    name: "capstan_http_refused_tokens_total",
+    help: "Tokens that were shown over HTTP and not accepted.",
+    labels: ["reason"],
+};
+
+/// Spare nodes that a stock is to have.
+pub const POOL_WANTED: GaugeFamily<1> =
+    GaugeFamily { name: "capstan_pool_wanted_nodes", help: "Spare nodes that a stock is to have.", labels: ["stock"] };
+
+/// Nodes of a stock by state; `building` is all from the intent to the stock.
+pub const POOL_NODES: GaugeFamily<2> = GaugeFamily {
+    name: "capstan_pool_nodes",
+    help: "Nodes of a stock by state; building is all from the intent to the stock.",
+    labels: ["stock", "state"],
+};
+
+/// 1 while nothing is built for a stock: too many losses, or an operator.
+pub const POOL_PAUSED: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_paused",
+    help: "1 while nothing is built for a stock: too many losses, or an operator.",
+    labels: ["stock"],
+};
+
+/// 1 while nothing is done for a stock by itself.
+pub const POOL_HELD: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_held",
+    help: "1 while nothing is done for a stock by itself.",
+    labels: ["stock"],
+};
+
+/// Builds of a stock that failed since one went well.
+pub const POOL_FAILURES_IN_A_ROW: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_build_failures_in_a_row",
+    help: "Builds of a stock that failed since one went well.",
+    labels: ["stock"],
+};
+
+/// Builds of this daemon by how they ended: `done`, or why they failed.
+pub const POOL_BUILDS: CounterFamily<2> = CounterFamily {
+    name: "capstan_pool_builds_total",
+    help: "Builds by how they ended: done, or why they failed.",
+    labels: ["stock", "result"],
+};
+
+/// Seconds since the oldest job of the pool that has not ended was accepted.
+pub const POOL_OLDEST_JOB_AGE: GaugeFamily<0> = GaugeFamily {
+    name: "capstan_pool_oldest_job_age",
+    help: "Seconds since the oldest job of the pool that has not ended was accepted; 0 without one.",
+    labels: [],
+};
+
+/// Holds that concern the pool.
+pub const POOL_HOLDS: GaugeFamily<0> =
+    GaugeFamily { name: "capstan_pool_holds", help: "Holds that concern the pool.", labels: [] };
+
+/// Nodes in a cloud with our tags that no row explains.
+pub const POOL_ORPHANS: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_orphans",
+    help: "Nodes in a cloud with our tags that no row explains.",
+    labels: ["cloud"],
+};
+
+/// Calls of a cloud by the pool of this daemon.
+pub const POOL_CLOUD_CALLS: CounterFamily<1> =
+    CounterFamily { name: "capstan_pool_cloud_calls_total", help: "Calls of a cloud by the pool.", labels: ["cloud"] };
+
+/// How often a cloud asked the pool of this daemon for rest.
+pub const POOL_CLOUD_RESTS: CounterFamily<1> = CounterFamily {
+    name: "capstan_pool_cloud_rests_total",
+    help: "How often a cloud asked the pool for rest.",
+    labels: ["cloud"],
+};
+
+/// 1 while a cloud is left alone because it asked for rest.
+pub const POOL_CLOUD_RESTING: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_cloud_resting",
+    help: "1 while a cloud is left alone because it asked for rest.",
+    labels: ["cloud"],
+};
+
+/// 1 when the last comparison with a cloud failed.
+pub const POOL_CLOUD_FAILING: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_cloud_failing",
+    help: "1 when the last comparison with a cloud failed.",
+    labels: ["cloud"],
+};
+
+/// When a schedule's last run ended, in seconds since 1970.
+pub const POOL_SCHEDULE_LAST_RUN: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_schedule_last_run",
+    help: "When a schedule's last run ended, in seconds since 1970.",
+    labels: ["schedule"],
+};
+
+/// Seconds by which a schedule's next run is late.
+pub const POOL_SCHEDULE_OVERDUE: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_schedule_overdue",
+    help: "Seconds by which a schedule's next run is late; 0 while it is not.",
+    labels: ["schedule"],
+};
+
+/// Certificates given to nodes. `by` is `enrolment` or `renewal`.
+pub const IDENTITY_CERTIFICATES: CounterFamily<1> =
+    CounterFamily { name: "capstan_identity_certificates_total", help: "Certificates given to nodes.", labels: ["by"] };
+
+/// Requests of nodes for a certificate that were refused. `reason` is a word of the manual of node identity.
+pub const IDENTITY_REFUSALS: CounterFamily<1> = CounterFamily {
+    name: "capstan_identity_refusals_total",
+    help: "Requests of nodes for a certificate that were refused.",
+    labels: ["reason"],
+};
+
+/// When the certificate of this node ends.
+pub const IDENTITY_CERTIFICATE_END: GaugeFamily<0> = GaugeFamily {
+    name: "capstan_identity_certificate_end_timestamp",
+    help: "When the certificate of this node ends, in seconds since 1970.",
+    labels: [],
+};
+
 /// 1, with the version of the daemon.
 pub const BUILD_INFO: GaugeFamily<1> =
     GaugeFamily { name: "capstan_build_info", help: "1, with the version of the daemon.", labels: ["version"] };

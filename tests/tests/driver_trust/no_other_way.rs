@@ -1,33 +1,13 @@
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use capstan_tests::{c_driver, daemon::Site, http};
 use serde_json::{Value, json};
 
-/// The paths of every route that the daemon's sources declare.
-fn routes() -> BTreeSet<String> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")];
-    let mut routes = BTreeSet::new();
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let source = fs::read_to_string(path).unwrap();
-                for declared in source.split(".route(").skip(1) {
-                    let literal = declared.trim_start().strip_prefix('"');
-                    let literal =
-                        literal.unwrap_or_else(|| panic!("a route that is no literal, so that it is not tried"));
-                    routes.insert(literal.split('"').next().unwrap().to_owned());
-                }
-            }
-        }
-    }
-    routes
+/// The paths of every route that the daemon has; it lists them itself, and no other way to add one is there.
+fn routes(site: &Site) -> BTreeSet<String> {
+    let index = http::get(site.http_port, "/", "").unwrap().json();
+    let routes = index["routes"].as_array().unwrap().iter();
+    routes.map(|route| route["path"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The route with every parameter filled in: once by what there is, once by the file.
@@ -84,11 +64,11 @@ fn no_request_has_a_file_loaded() {
     let (library, witness): (PathBuf, PathBuf) = (site.path().join("eager.so"), site.path().join("witness"));
     c_driver::build(&library, &c_driver::witness(&witness));
     let file = library.to_str().unwrap();
-    let routes = routes();
+    let daemon = site.start();
+    let routes = routes(&site);
     for known in ["/drivers/v1", "/drivers/v1/{kind}/{name}", "/livez", "/readyz", "/metrics"] {
         assert!(routes.contains(known), "{known} is not among {routes:?}");
     }
-    let daemon = site.start();
     let before = drivers(&site);
     let body = json!({
         "library": file, "path": file, "file": file, "command": [file], "url": format!("file://{file}"),

@@ -7,17 +7,20 @@ mod signals;
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     exit::{Failure, Outcome},
     place::{Place, SetByOption, runtime},
-    settings,
+    rooms, settings,
 };
 use crate::{
-    config::{Loaded, LogFormat, Role},
+    config::{Config, Loaded, LogFormat, Role},
     drivers::Registry,
-    http::{self, Listeners, Metrics, Readiness},
+    http::{self, Certificates, Listeners, Metrics, OwnToken, Readiness, Routes, Tokens},
+    identity::{self, Identity},
+    lbaas, orchestrator, pool,
+    store::{self, Store},
     telemetry::{self, Format, Notifier, State, names},
 };
 
@@ -29,15 +32,45 @@ const FIRST_JOB_SERVER: Duration = Duration::from_secs(5);
 
 /// `capstan serve`.
 pub fn serve(place: &Place, watch: bool) -> Outcome {
+    let place = with_own_token(place)?;
     let options = watching(watch);
     let loaded = place.load_all(&options)?;
     if loaded.config.daemon.roles.is_empty() && loaded.config.known_drivers.iter().next().is_none() {
-        return Err(Failure::Usage(
-            "no role is switched on and no driver is named; set daemon.roles = [\"worker\"], or add an entry to known_drivers"
-                .to_owned(),
-        ));
+        let known: Vec<_> = Role::ALL.iter().map(|role| format!("{:?}", role.as_str())).collect();
+        let known = known.join(", ");
+        return Err(Failure::Usage(format!(
+            "no role is switched on and no driver is named; set daemon.roles to some of [{known}], or add an entry to known_drivers"
+        )));
     }
-    runtime()?.block_on(run(place, loaded, options))
+    runtime()?.block_on(run(&place, loaded, options))
+}
+
+/// `capstan lbaas`.
+pub fn lbaas(place: &Place, watch: bool) -> Outcome {
+    let mut options = watching(watch);
+    let roles = "[\"lbaas\"]".to_owned();
+    options.push(SetByOption { key: "daemon.roles", value: roles, option: "capstan lbaas" });
+    alone(place, options)
+}
+
+/// Runs with these options over the configuration.
+fn alone(place: &Place, options: Vec<SetByOption>) -> Outcome {
+    let place = with_own_token(place)?;
+    runtime()?.block_on(run(&place, place.load_all(&options)?, options))
+}
+
+/// The token is made before the configuration is read, which may refer to it.
+fn with_own_token(place: &Place) -> Result<Place, Failure> {
+    let own = OwnToken::random().map_err(|error| Failure::Unavailable(error.to_string()))?;
+    Ok(Place { own_token: Some(own), ..place.clone() })
+}
+
+/// `capstan orchestrator`.
+pub fn orchestrator(place: &Place, watch: bool) -> Outcome {
+    let mut options = watching(watch);
+    let roles = "[\"orchestrator\"]".to_owned();
+    options.push(SetByOption { key: "daemon.roles", value: roles, option: "capstan orchestrator" });
+    alone(place, options)
 }
 
 /// `capstan worker --driver NAME`.
@@ -46,7 +79,16 @@ pub fn worker(place: &Place, driver: Option<String>, watch: bool) -> Outcome {
     let roles = "[\"worker\"]".to_owned();
     options.push(SetByOption { key: "daemon.roles", value: roles, option: "capstan worker" });
     options.extend(driver.map(|value| SetByOption { key: "worker.driver", value, option: "--driver" }));
-    runtime()?.block_on(run(place, place.load_all(&options)?, options))
+    alone(place, options)
+}
+
+/// `capstan pool-manager --driver NAME`.
+pub fn pool_manager(place: &Place, driver: Option<String>, watch: bool) -> Outcome {
+    let mut options = watching(watch);
+    let roles = "[\"pool-manager\"]".to_owned();
+    options.push(SetByOption { key: "daemon.roles", value: roles, option: "capstan pool-manager" });
+    options.extend(driver.map(|value| SetByOption { key: "pool.driver", value, option: "--driver" }));
+    alone(place, options)
 }
 
 fn watching(watch: bool) -> Vec<SetByOption> {
@@ -77,10 +119,14 @@ async fn run(place: &Place, loaded: Loaded, options: Vec<SetByOption>) -> Outcom
     let (stop, stopping) = watch::channel(false);
     let (loaded_drivers, drivers) = watch::channel(None);
     let (reload, reloads) = mpsc::channel(1);
+    let store = open_store(&loaded.config).await?;
+    let identity = open_identity(&loaded.config, store.as_ref()).await?;
+    let certificates = certificates(&loaded, identity.as_ref())?;
     let reloader = reload::Reloader::new(place, options, &loaded, scrubber, drivers, &notifier);
-    let reloader = tokio::spawn(reloader.serve(reloads));
+    let reloader = tokio::spawn(reloader.certificates(certificates.clone()).serve(reloads));
+    let given = Given { own_token: place.own_token.clone(), certificates, store, identity };
     let outcome = tokio::select! {
-        outcome = daemon(&loaded, &notifier, stopping, &loaded_drivers) => outcome,
+        outcome = daemon(&loaded, given, &notifier, stopping, &loaded_drivers) => outcome,
         () = signals.wait_for_end(&reload, &notifier, &stop) => unreachable_end(),
     };
     reloader.abort();
@@ -93,8 +139,17 @@ fn unreachable_end() -> Outcome {
     Ok(())
 }
 
+/// What a daemon has before it starts.
+struct Given {
+    own_token: Option<OwnToken>,
+    certificates: Option<Certificates>,
+    store: Option<Store>,
+    identity: Option<Identity>,
+}
+
 async fn daemon(
     loaded: &Loaded,
+    given: Given,
     notifier: &Arc<Notifier>,
     stopping: watch::Receiver<bool>,
     loaded_drivers: &watch::Sender<Option<Registry>>,
@@ -103,6 +158,17 @@ async fn daemon(
     let metrics = Metrics::default();
     metrics.figures().gauge(&names::BUILD_INFO, [env!("CARGO_PKG_VERSION")]).set(1);
 
+    let Given { own_token, certificates, store, identity } = given;
+    // Before the drivers are opened: one of them may be given it.
+    if let Some(own) = own_token.as_ref().filter(|_| config.http.enabled) {
+        let path = config.daemon.device_token_file();
+        own.write(&path).map_err(|error| {
+            Failure::Unavailable(format!(
+                "{} cannot be written: {error}; create its folder for this user, or set daemon.run_dir",
+                path.display()
+            ))
+        })?;
+    }
     let mut drivers = settings::driver_settings(config, |_| true);
     drivers.figures = metrics.figures().clone();
     let registry = Registry::open(drivers).await.map_err(|error| Failure::Unavailable(error.to_string()))?;
@@ -113,7 +179,7 @@ async fn daemon(
     }
     loaded_drivers.send_replace(Some(registry.clone()));
     let readiness = Readiness::default();
-    let http = bind_http(loaded).await?;
+    let http = bind_http(loaded, certificates).await?;
     let mut addresses: Vec<String> = http.addresses().iter().map(ToString::to_string).collect();
     if config.http.enabled {
         addresses.push(config.http.socket.display().to_string());
@@ -123,16 +189,61 @@ async fn daemon(
     let (end_services, services_end) = watch::channel(false);
     let (end_listeners, listeners_end) = watch::channel(false);
     metrics.observe_drivers(registry.clone());
-    let router = http::router(http::Daemon {
+    let mut gate = settings::gate(&config.http, metrics.figures().clone());
+    if let Some(own) = own_token {
+        gate = gate.own_token(own);
+    }
+    let mut services = Routes::new();
+    let mut pool = None;
+    let way = roles::Way {
+        keeper: roles::keeper(config, &readiness, &metrics, services_end.clone())?,
+        own: identity.as_ref().and_then(|identity| identity.local().client),
+    };
+    if let Some(store) = &store {
+        gate = gate.tokens(Tokens::new(store.clone()));
+        let health = store.health();
+        readiness.add("store", Arc::new(move || health.borrow().check()));
+        if config.daemon.roles.contains(&Role::Lbaas) {
+            services = services.merge(lbaas::routes(store.clone(), config.lbaas.open_device_api));
+        }
+        if config.daemon.roles.contains(&Role::PoolManager) {
+            let put_together = roles::pool(config, &registry, store, identity.as_ref(), &way)?;
+            services = services.merge(pool::routes(put_together.clone()));
+            pool = Some(put_together);
+        }
+        if let Some(identity) = &identity {
+            services = services.merge(identity::routes(identity.clone(), metrics.figures().clone()));
+        }
+    }
+    let clouds = store.as_ref().and_then(|store| roles::clouds(config, &registry, store));
+    if let Some(clouds) = &clouds {
+        services = services.merge(orchestrator::clouds::routes(clouds.clone()));
+    }
+    let (_, limits) = settings::http_limits(&config.http);
+    let daemon = http::Daemon {
         registry: registry.clone(),
         readiness: readiness.clone(),
         metrics: metrics.clone(),
-    });
+        gate,
+        store: store.clone(),
+        hold_targets: pool.iter().map(|pool| Arc::new(pool.clone()) as Arc<dyn http::HoldTargets>).collect(),
+        limits,
+        ending: listeners_end.clone(),
+    };
+    let router = http::router(daemon, services);
     let listeners = tokio::spawn(http.serve(router, listeners_end.clone()));
-    let job_server = roles::job_server(config, &metrics, listeners_end).await?;
+    let authority = identity.as_ref().map(Identity::local).unwrap_or_default();
+    let job_server = roles::job_server(config, authority, &metrics, listeners_end.clone()).await?;
+    let authority = identity.map(|identity| tokio::spawn(identity.keep(settings::issuing(config), listeners_end)));
+    let mut pool_manager = None;
+    if let Some(pool) = &pool {
+        pool_manager = Some(roles::pool_manager(config, pool, &readiness, &metrics, &way, &services_end)?);
+    }
+    let jobs =
+        store.as_ref().and_then(|store| roles::jobs(config, pool.as_ref(), clouds.as_ref(), store, &services_end));
     let mut worker = None;
     if config.daemon.roles.contains(&Role::Worker) {
-        worker = Some(roles::worker(config, &registry, &readiness, &metrics, services_end)?);
+        worker = Some(roles::worker(config, &registry, &readiness, &metrics, &way, services_end)?);
     }
 
     if let Some(worker) = &mut worker {
@@ -152,20 +263,62 @@ async fn daemon(
     if let Some(worker) = worker {
         worker.ended().await;
     }
+    if let Some(pool_manager) = pool_manager {
+        pool_manager.ended().await;
+    }
+    if let Some(jobs) = jobs
+        && let Err(error) = jobs.await
+    {
+        error!(%error, "what runs the jobs ended badly");
+    }
+    if let Some(keeper) = way.keeper {
+        keeper.ended().await;
+    }
     let _ = end_listeners.send(true);
-    for task in [Some(listeners), job_server].into_iter().flatten() {
+    for task in [Some(listeners), job_server, authority].into_iter().flatten() {
         let _a_panic_is_logged = tokio::time::timeout(DRAIN, task).await;
     }
     registry.close(DRAIN).await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    let _its_life_is_over = std::fs::remove_file(config.daemon.device_token_file());
     watchdog.abort();
     info!("ended");
     Ok(())
 }
 
-async fn bind_http(loaded: &Loaded) -> Result<http::Server, Failure> {
+/// The store, if this daemon keeps state.
+async fn open_store(config: &Config) -> Result<Option<Store>, Failure> {
+    if !settings::keeps_state(config) {
+        return Ok(None);
+    }
+    let opened = Store::open(&store::Settings::of(&config.store, &config.daemon.state_dir), &rooms::migrations()).await;
+    opened.map(Some).map_err(|error| Failure::Unavailable(format!("store: {error}")))
+}
+
+/// The authority for the certificates of nodes, and with it those of this daemon's own servers that have no files.
+async fn open_identity(config: &Config, store: Option<&Store>) -> Result<Option<Identity>, Failure> {
+    let Some(store) = store.filter(|_| config.has_authority()) else { return Ok(None) };
+    let identity = Identity::open(store.clone(), settings::identity(config))
+        .await
+        .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    identity.certify_servers(&settings::issuing(config)).map_err(|error| Failure::Usage(format!("names: {error}")))?;
+    Ok(Some(identity))
+}
+
+fn certificates(loaded: &Loaded, identity: Option<&Identity>) -> Result<Option<Certificates>, Failure> {
+    let local = identity.map(Identity::local).unwrap_or_default();
+    let files = settings::server_files(&loaded.config.http);
+    let read = files.map(|files| Certificates::read(&files, local)).transpose();
+    read.map_err(|error| Failure::Usage(format!("http.tls: {error}")))
+}
+
+async fn bind_http(loaded: &Loaded, certificates: Option<Certificates>) -> Result<http::Server, Failure> {
     let http = &loaded.config.http;
+    let (limits, _) = settings::http_limits(http);
     let listeners = if http.enabled {
-        Listeners { tcp: http.listen.clone(), unix: Some(http.socket.clone()) }
+        Listeners { tcp: http.listen.clone(), unix: Some(http.socket.clone()), certificates, limits }
     } else {
         Listeners::default()
     };

@@ -13,6 +13,7 @@ use crate::{
     },
     config::{Config, Loaded, Secret},
     drivers::Registry,
+    http::Certificates,
     telemetry::{Notifier, Scrubber, State},
 };
 
@@ -28,6 +29,8 @@ pub struct Reloader {
     /// None until the drivers are loaded.
     drivers: watch::Receiver<Option<Registry>>,
     notifier: Arc<Notifier>,
+    /// Of the HTTP listeners, if they speak TLS.
+    certificates: Option<Certificates>,
 }
 
 impl Reloader {
@@ -47,7 +50,14 @@ impl Reloader {
             secrets: loaded.secret_values(),
             drivers,
             notifier: Arc::clone(notifier),
+            certificates: None,
         }
+    }
+
+    /// Has these read again as well, whether their names have changed or not: whoever renews a certificate keeps its name.
+    pub fn certificates(mut self, certificates: Option<Certificates>) -> Self {
+        self.certificates = certificates;
+        self
     }
 
     /// One reload for each time that is asked, one after the other.
@@ -97,6 +107,9 @@ impl Reloader {
                 return false;
             }
         };
+        if !self.reload_certificates(&loaded.config) {
+            return false;
+        }
         self.running.drivers = loaded.config.drivers.clone();
         self.running.known_drivers = loaded.config.known_drivers.clone();
         let rest = needs_restart(&self.running, &loaded.config);
@@ -118,6 +131,29 @@ impl Reloader {
     }
 }
 
+impl Reloader {
+    /// The files as they are named now. Faulty ones leave what is shown as it is.
+    fn reload_certificates(&mut self, config: &Config) -> bool {
+        let (Some(certificates), Some(files)) = (&self.certificates, settings::server_files(&config.http)) else {
+            return true;
+        };
+        match certificates.reload(&files) {
+            Ok(()) => {
+                // For other names a certificate is made at the next start.
+                let names = |config: &Config| config.http.tls.as_ref().map(|tls| tls.identity.names().to_vec());
+                if names(config) == names(&self.running) {
+                    self.running.http.tls.clone_from(&config.http.tls);
+                }
+                true
+            }
+            Err(error) => {
+                error!("http.tls was read again and the running certificate is kept: {error}");
+                false
+            }
+        }
+    }
+}
+
 /// Sections that differ and that a reload does not apply.
 fn needs_restart(a: &Config, b: &Config) -> Vec<&'static str> {
     [
@@ -125,8 +161,10 @@ fn needs_restart(a: &Config, b: &Config) -> Vec<&'static str> {
         ("http", a.http != b.http),
         ("store", a.store != b.store),
         ("gearman", a.gearman != b.gearman),
+        ("identity", a.identity != b.identity),
         ("cloud_farm", a.cloud_farm != b.cloud_farm),
         ("worker", a.worker != b.worker),
+        ("lbaas", a.lbaas != b.lbaas),
         ("telemetry", a.telemetry != b.telemetry),
     ]
     .into_iter()

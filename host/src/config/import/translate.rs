@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{
     ini::{self, Entry},
@@ -21,23 +21,33 @@ pub struct Imported {
 
 const HAPROXY: &str = "known_drivers.load_balancer.haproxy";
 
-/// Translates the worker's options of a `libra.ini` that was read from `file`; every option that is not carried over is named in
-/// the notes.
+/// Translates the options of the worker and the pool manager in a `libra.ini` that was read from `file`; every option that is not
+/// carried over is named in the notes.
 #[must_use]
 pub fn libra_ini(file: &Path, text: &str) -> Imported {
     let (entries, strays) = ini::parse(text);
-    let mut import = Import::default();
+    let has_pool = entries.iter().any(|entry| entry.section == "mgm");
+    let is_worker = |entry: &Entry| entry.section == "worker" || entry.section.starts_with("worker:");
+    let has_worker = !has_pool || entries.iter().any(is_worker);
+    let mut import = Import { has_worker, has_pool, ..Import::default() };
     for (line, text) in strays {
         import.notes.push((line, format!("no option: {text:?}")));
     }
     for entry in &entries {
         import.entry(entry);
     }
+    if has_pool {
+        import.pool_manager(&entries);
+    }
     import.finish(&file.display().to_string())
 }
 
 #[derive(Default)]
 struct Import {
+    /// The file says something about a worker, or nothing about any program.
+    has_worker: bool,
+    /// The file says something about a pool manager.
+    has_pool: bool,
     /// By dotted key.
     values: BTreeMap<String, Json>,
     notes: Vec<(usize, String)>,
@@ -50,8 +60,12 @@ impl Import {
             self.note(entry, &format!("not part of the worker; its later home is {home}"));
             return;
         }
+        if !self.has_worker && matches!(key.as_str(), "user" | "group") {
+            self.note(entry, "no counterpart: the daemon's own identity is set in its unit");
+            return;
+        }
         match options::fate(section, key) {
-            None => self.note(entry, "not an option of libra's worker"),
+            None => self.note(entry, "not an option of libra's worker or pool manager"),
             Some(Fate::None(why)) => self.note(entry, &format!("no counterpart: {why}")),
             Some(Fate::Level(level)) => match boolean(value) {
                 // --debug outweighs --verbose, in whatever order they stand.
@@ -61,14 +75,35 @@ impl Import {
                 Some(_) => {}
                 None => self.note(entry, &format!("{value:?} is neither true nor false")),
             },
-            Some(Fate::Key(ours, form)) => self.key(entry, ours, form),
+            Some(Fate::Key(ours, form)) => {
+                self.key(entry, ours, form);
+            }
+            Some(Fate::Noted(ours, form, what)) => {
+                if self.key(entry, ours, form) {
+                    self.note(entry, &format!("carried over as {ours}; {what}"));
+                }
+            }
         }
     }
 
-    fn key(&mut self, entry: &Entry, ours: &str, form: Form) {
+    /// Whether the value could be carried over.
+    fn key(&mut self, entry: &Entry, ours: &str, form: Form) -> bool {
         let value = &entry.value;
         let rewritten = match form {
             Form::Boolean => boolean(value).map(Json::from),
+            Form::Count(least, most) => {
+                value.parse::<u32>().ok().filter(|number| (least..=most).contains(number)).map(Json::from)
+            }
+            Form::Credential(file) => {
+                let what = format!(
+                    "not copied: write it into the file {file} beside the configuration, mode 0600, to which {ours} refers"
+                );
+                self.note(entry, &what);
+                Some(json!({ "file": file }))
+            }
+            Form::List if value.is_empty() => None,
+            Form::List => Some(vec![value.as_str()].into()),
+            Form::Minutes => minutes(value),
             Form::Endpoints => {
                 let servers: Vec<&str> = value.split([',', ' ', '\t']).filter(|server| !server.is_empty()).collect();
                 let is_valid = !servers.is_empty() && servers.iter().all(|server| server.parse::<Endpoint>().is_ok());
@@ -83,7 +118,7 @@ impl Import {
                             "no counterpart: the service {value:?} is unknown; set control and service_name by hand"
                         ),
                     );
-                    return;
+                    return false;
                 }
                 self.values.insert(format!("{HAPROXY}.config.control"), "systemd".into());
                 Some("haproxy.service".into())
@@ -94,12 +129,13 @@ impl Import {
         };
         let Some(rewritten) = rewritten else {
             self.note(entry, &format!("{value:?} cannot be carried over; set {ours} by hand"));
-            return;
+            return false;
         };
         if matches!(entry.key.as_str(), "user" | "group") {
             self.note(entry, &format!("carried over as {ours}; the daemon's own identity is set in its unit"));
         }
         self.values.insert(ours.to_owned(), rewritten);
+        true
     }
 
     fn note(&mut self, entry: &Entry, why: &str) {
@@ -108,14 +144,21 @@ impl Import {
 
     fn finish(mut self, file: &str) -> Imported {
         // libra's defaults where ours differ.
-        self.values.entry("gearman.servers".to_owned()).or_insert_with(|| vec!["localhost:4730"].into());
-        self.values.entry("telemetry.level".to_owned()).or_insert("warn".into());
-        self.values.entry("worker.driver".to_owned()).or_insert("haproxy".into());
-        self.values.entry(format!("{HAPROXY}.config.control")).or_insert("systemd".into());
-        self.values.entry(format!("{HAPROXY}.config.service_name")).or_insert("haproxy.service".into());
-        self.values.insert("daemon.roles".to_owned(), vec!["worker"].into());
-        self.values.insert(format!("{HAPROXY}.library"), library("haproxy").into());
-        self.other_driver();
+        self.unless_set("gearman.servers", vec!["localhost:4730"]);
+        self.unless_set("telemetry.level", "warn");
+        let mut roles = Vec::new();
+        if self.has_pool {
+            roles.push("pool-manager");
+        }
+        if self.has_worker {
+            roles.push("worker");
+            self.unless_set("worker.driver", "haproxy");
+            self.unless_set(&format!("{HAPROXY}.config.control"), "systemd");
+            self.unless_set(&format!("{HAPROXY}.config.service_name"), "haproxy.service");
+            self.unless_set(&format!("{HAPROXY}.library"), library("load_balancer", "haproxy"));
+            self.driver("worker.driver", "load_balancer", "haproxy");
+        }
+        self.unless_set("daemon.roles", roles);
         let mut sections: BTreeMap<&str, Vec<(&str, &Json)>> = BTreeMap::new();
         for (key, value) in &self.values {
             let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
@@ -136,31 +179,70 @@ impl Import {
         Imported { toml, notes: notes.map(|note| one_line(&note).into_owned()).collect() }
     }
 
-    /// A driver of another name needs an entry, for `worker.driver` to be found.
-    fn other_driver(&mut self) {
-        let Some(name) = self.values.get("worker.driver").and_then(Json::as_str).map(str::to_owned) else { return };
-        if name == "haproxy" {
+    /// Sets what is not set yet.
+    fn unless_set(&mut self, key: &str, value: impl Into<Json>) {
+        self.values.entry(key.to_owned()).or_insert_with(|| value.into());
+    }
+
+    /// A driver needs an entry, for the service's `key` to be found. `usual` is libra's own, and has one that needs no look.
+    fn driver(&mut self, key: &str, kind: &str, usual: &str) {
+        let Some(name) = self.values.get(key).and_then(Json::as_str).map(str::to_owned) else { return };
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+        if name.len() > 64 || name.is_empty() || !name.bytes().all(plain) {
+            let why =
+                format!("the driver {name:?} cannot be a name here (a-z, 0-9, _ and -); {usual} is set in its place");
+            self.notes.push((0, why));
+            self.values.insert(key.to_owned(), usual.into());
             return;
         }
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-        if name.len() > 64 || !name.bytes().all(plain) {
+        if name != usual {
+            let library = library(kind, &name);
+            let why = format!("the driver {name} is looked for in {library}; correct the entry if it is elsewhere");
+            self.notes.push((0, why));
+            self.values.insert(format!("known_drivers.{kind}.{name}.library"), library.into());
+        }
+    }
+
+    /// What a pool manager needs beyond the options that stand in the file.
+    fn pool_manager(&mut self, entries: &[Entry]) {
+        let has = |key: &str| entries.iter().any(|entry| entry.section == "mgm" && entry.key == key);
+        for (theirs, ours) in options::DEMANDED {
+            if !has(theirs) {
+                self.notes.push((0, format!("[mgm] {theirs}: libra demanded it and the file has none; set {ours}")));
+            }
+        }
+        if !has("nova_tenant") && !has("nova_tenant_id") {
+            let ours = "cloud_farm.default.extra_params.ex_tenant_name";
             self.notes.push((
                 0,
-                format!("the driver {name:?} cannot be a name here (a-z, 0-9, _ and -); haproxy is set in its place"),
+                format!("[mgm] nova_tenant: libra demanded it or nova_tenant_id and the file has none; set {ours}"),
             ));
-            self.values.insert("worker.driver".to_owned(), "haproxy".into());
+        }
+        self.unless_set("cloud_farm.default.engine", "nova");
+        self.unless_set("known_drivers.cloud.nova.library", library("cloud", "nova"));
+        let cloud = "the cloud driver nova is looked for in libcapstan_cloud_nova.so; see that it is installed";
+        self.notes.push((0, cloud.to_owned()));
+        // Libra's second body of a device came together with the zone.
+        if has("api_server") && !has("az") {
+            self.unless_set("known_drivers.mgm.hp_rest.config.body", "seed");
+        }
+        if options::STOCK.iter().any(|key| has(key)) {
+            self.unless_set("pool.driver", "hp_rest");
+            self.unless_set("known_drivers.mgm.hp_rest.library", library("mgm", "hp_rest"));
+            self.unless_set("known_drivers.mgm.hp_rest.config.servers", vec!["localhost:8889"]);
+            self.driver("pool.driver", "mgm", "hp_rest");
             return;
         }
-        self.notes.push((
-            0,
-            format!("the driver {name} is looked for in {}; correct the entry if it is elsewhere", library(&name)),
-        ));
-        self.values.insert(format!("known_drivers.load_balancer.{name}.library"), library(&name).into());
+        self.unless_set("pool.driver", "dummy");
+        self.unless_set("known_drivers.mgm.dummy.library", library("mgm", "dummy"));
+        self.unless_set("pool.nodes", 0);
+        let why = "libra's last pool manager kept no stock and asked no API server; set pool.driver and pool.nodes to have one kept";
+        self.notes.push((0, format!("[mgm]: {why}")));
     }
 }
 
-fn library(name: &str) -> String {
-    format!("libcapstan_load_balancer_{}.so", name.replace('-', "_"))
+fn library(kind: &str, name: &str) -> String {
+    format!("libcapstan_{kind}_{}.so", name.replace('-', "_"))
 }
 
 fn boolean(value: &str) -> Option<bool> {
@@ -174,4 +256,11 @@ fn boolean(value: &str) -> Option<bool> {
 fn seconds(value: &str) -> Option<Json> {
     let seconds = value.parse::<f64>().ok().filter(|seconds| duration(*seconds).is_some())?;
     Some(value.parse::<u32>().map_or_else(|_| seconds.into(), Json::from))
+}
+
+fn minutes(value: &str) -> Option<Json> {
+    let seconds =
+        value.parse::<f64>().ok().map(|minutes| minutes * 60.0).filter(|seconds| duration(*seconds).is_some())?;
+    let whole = value.parse::<u32>().ok().and_then(|minutes| minutes.checked_mul(60));
+    Some(whole.map_or_else(|| seconds.into(), Json::from))
 }

@@ -11,7 +11,7 @@ mod tree;
 pub(super) use bounds::{Bound, Port, Size};
 pub(super) use environment::apply;
 pub(super) use field::{Field, Refusal, Shown, choices, duration};
-pub(super) use nearest::nearest;
+pub(crate) use nearest::nearest;
 pub use reader::Effective;
 pub(super) use reader::{Session, TableReader};
 pub(super) use sources::{gather, parse};

@@ -1,7 +1,7 @@
 //! The known word that a mistyped one most likely meant.
 
 /// The candidate with the fewest edits from `word`, if it is near enough to be worth suggesting.
-pub(in crate::config) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(2);
     candidates
         .into_iter()

@@ -1,6 +1,6 @@
 //! The reader that sections use: typed values out of a table, with every fault collected and every key remembered.
 
-use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive};
+use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive, path::PathBuf};
 
 use serde_json::Value as Json;
 
@@ -38,11 +38,22 @@ pub(in crate::config) struct Session<'e> {
     pub(in crate::config) warnings: Vec<Warning>,
     pub(in crate::config) effective: Vec<Effective>,
     pub(in crate::config) secrets: BTreeSet<String>,
+    /// The file that the daemon itself writes at its start, and what it is to hold; before that, nobody can read it.
+    pub(in crate::config) issued_file: Option<PathBuf>,
+    pub(in crate::config) issued: Option<String>,
 }
 
 impl<'e> Session<'e> {
     pub(in crate::config) fn new(environment: &'e dyn Environment) -> Self {
-        Self { environment, faults: Vec::new(), warnings: Vec::new(), effective: Vec::new(), secrets: BTreeSet::new() }
+        Self {
+            environment,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+            effective: Vec::new(),
+            secrets: BTreeSet::new(),
+            issued_file: None,
+            issued: None,
+        }
     }
 
     /// Where the value of a key comes from; the default when nothing says otherwise.
@@ -119,6 +130,12 @@ impl<'e> TableReader<'_, 'e> {
     pub(in crate::config) fn take(&mut self, name: &'static str) -> Option<Node> {
         self.known.push(name);
         self.table.remove(name)
+    }
+
+    /// Puts a key back that was taken out to be looked at.
+    pub(in crate::config) fn put_back(&mut self, name: &'static str, node: Node) {
+        self.known.retain(|known| *known != name);
+        self.table.insert(name.to_owned(), node);
     }
 
     /// Says before it is read that a key has its default from another one. Of several, the first that is stated counts.

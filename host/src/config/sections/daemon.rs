@@ -7,8 +7,14 @@ use crate::config::read::{TableReader, choices};
 choices! {
     /// A service that `capstan serve` can run.
     Role {
+        /// Keeps load-balancer nodes in stock.
+        PoolManager = "pool-manager",
         /// Takes Gearman messages and drives the appliance on this node.
         Worker = "worker",
+        /// The API server between pool managers, nodes and tenants.
+        Lbaas = "lbaas",
+        /// One API over the clouds of the farm.
+        Orchestrator = "orchestrator",
     }
 }
 
@@ -26,6 +32,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Where the daemon writes the token by which the drivers it hosts call its device API.
+    #[must_use]
+    pub fn device_token_file(&self) -> PathBuf {
+        self.run_dir.join("device.token")
+    }
+
     pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
         Self {
             roles: table.get("roles", Vec::new()),

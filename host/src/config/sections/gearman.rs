@@ -1,15 +1,17 @@
 //! `[gearman]`: the job servers, and the one inside the daemon.
 
 use std::{
-    fs::File,
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     time::Duration,
 };
 
-use super::{Endpoint, JobServer, endpoint::GEARMAN_PORT};
-use crate::config::{Warning, read::TableReader, secret};
+use super::{
+    Endpoint, JobServer, ServerIdentity,
+    endpoint::GEARMAN_PORT,
+    pem::{pem_file, readable},
+};
+use crate::config::{Warning, read::TableReader};
 
 /// `[gearman]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub struct Gearman {
     /// Where the embedded job server listens.
     pub embedded_listen: SocketAddr,
     /// TLS of the embedded job server; without it, it listens on loopback only.
-    pub embedded_tls: Option<TlsFiles>,
+    pub embedded_tls: Option<EmbeddedTls>,
     /// Names in client certificates that may submit jobs to the embedded job server and read its status.
     pub embedded_admins: Vec<String>,
     /// Bounds of the embedded job server and of packets in general.
@@ -45,6 +47,15 @@ pub struct TlsFiles {
     pub ca: PathBuf,
     pub cert: PathBuf,
     pub key: PathBuf,
+}
+
+/// `[gearman.embedded_tls]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EmbeddedTls {
+    /// PEM file of the authority of clients' certificates, beside the daemon's own.
+    pub ca: Option<PathBuf>,
+    /// What the job server shows.
+    pub identity: ServerIdentity,
 }
 
 /// `[gearman.limits]`.
@@ -76,7 +87,7 @@ impl Gearman {
     }
 
     pub(super) fn read(table: &mut TableReader<'_, '_>) -> Self {
-        let embedded_tls = table.optional_table("embedded_tls", TlsFiles::read);
+        let embedded_tls = table.optional_table("embedded_tls", EmbeddedTls::read);
         let has_tls = embedded_tls.is_some();
         let gearman = Self {
             servers: table.checked("servers", vec![JobServer::Embedded], |servers: &Vec<JobServer>| {
@@ -160,48 +171,15 @@ fn tls_of_client(table: &mut TableReader<'_, '_>) -> Option<TlsFiles> {
     }
 }
 
-impl TlsFiles {
+impl EmbeddedTls {
     fn read(table: &mut TableReader<'_, '_>) -> Option<Self> {
-        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| {
-            let path = table.required::<PathBuf>(name, "a PEM file")?;
-            readable(table, name, path)
-        });
-        Some(Self { ca: ca?, cert: cert?, key: key? })
+        let identity = ServerIdentity::read(table);
+        if matches!(identity, Some(ServerIdentity::Names(_))) {
+            return Some(Self { ca: pem_file(table, "ca"), identity: identity? });
+        }
+        let ca = table.required::<PathBuf>("ca", "a PEM file").and_then(|path| readable(table, "ca", path));
+        Some(Self { ca: Some(ca?), identity: identity? })
     }
-}
-
-fn pem_file(table: &mut TableReader<'_, '_>, name: &'static str) -> Option<PathBuf> {
-    let path = table.optional::<PathBuf>(name)?;
-    readable(table, name, path)
-}
-
-/// A file that cannot be read is a fault before anything starts, as it was with libra; a key that everybody may read, a warning.
-fn readable(table: &mut TableReader<'_, '_>, name: &str, path: PathBuf) -> Option<PathBuf> {
-    let key = table.key(name);
-    match File::open(&path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => {
-            if name.ends_with("key") {
-                let exposed = secret::exposed(&path, metadata.permissions().mode());
-                let origin = table.session.origin(&key);
-                table.session.warnings.extend(exposed.map(|text| Warning { origin, key, text }));
-            }
-            return Some(path);
-        }
-        Ok(_) => {
-            let found = format!("{}, which is no file", path.display());
-            table.session.fault_at(&key, &found, "a PEM file", "name the file itself");
-        }
-        Err(error) => {
-            let found = format!("{}, which cannot be read ({error})", path.display());
-            table.session.fault_at(
-                &key,
-                &found,
-                "a PEM file that the daemon's user can read",
-                "create it or correct its permissions",
-            );
-        }
-    }
-    None
 }
 
 impl EmbeddedLimits {

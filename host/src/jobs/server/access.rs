@@ -66,6 +66,12 @@ impl Access {
         Ok(())
     }
 
+    /// Whether the bearer of a certificate for `name` may do everything.
+    #[must_use]
+    pub fn is_administrator(&self, name: &str) -> bool {
+        self.rights(name).is_administrator()
+    }
+
     /// What the bearer of a certificate for `name` may do.
     pub(super) fn rights(&self, name: &str) -> Rights {
         if self.administrators.iter().any(|pattern| fits(pattern, name, None)) {
@@ -128,15 +134,6 @@ fn fits(pattern: &str, text: &str, name: Option<&str>) -> bool {
         None => text.is_empty(),
         Some(first) => text.strip_prefix(first).is_some_and(|text| fits(characters.as_str(), text, name)),
     }
-}
-
-/// The common name of a certificate in DER; `None` unless there is exactly one that is printable text.
-pub(super) fn common_name(certificate: &[u8]) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let mut names = certificate.subject().iter_common_name();
-    let name = names.next()?.as_str().ok()?;
-    let is_fit = names.next().is_none() && !name.is_empty() && !name.chars().any(char::is_control);
-    is_fit.then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
-use super::access::{Rights, common_name};
+use super::access::Rights;
 use super::core::{ConnectionId, Core};
 use super::{Shared, prepare};
 use crate::jobs::frames::{Frame, Frames};
 use crate::jobs::outbox::Outbox;
 use crate::jobs::packet::{FrameError, kind_name};
 use crate::jobs::transport::{ReadEnd, WriteEnd, split_accepted};
+use crate::tls::common_name;
 
 /// A client whose answers pile up beyond this is not read until it takes some.
 const HIGH_WATER: usize = 1024 * 1024;
@@ -26,9 +28,21 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: SocketAddr) 
         debug!(%peer, %error, "embedded job server lost a connection at once");
         return;
     }
-    let Some((read, write, rights)) = authenticate(shared, stream, peer).await else {
+    let Some((read, write, rights, certificate)) = authenticate(shared, stream, peer).await else {
         return;
     };
+    let served = talk(shared, read, write, rights, peer);
+    let Some(certificate) = certificate else { return served.await };
+    tokio::select! {
+        biased;
+        reason = shared.options.authority.revocations.ended(&certificate) => {
+            warn!(%peer, name = common_name(&certificate), reason, "embedded job server closes a connection: its certificate is of no use any more");
+        }
+        () = served => {}
+    }
+}
+
+async fn talk(shared: &Shared, read: ReadEnd, write: WriteEnd, rights: Rights, peer: SocketAddr) {
     let limit = shared.options.max_unsent.max(shared.options.max_packet.saturating_mul(2));
     let (outbox, writer) = Outbox::new(write, limit);
     let outbox = Arc::new(outbox);
@@ -58,11 +72,15 @@ impl Drop for Registered<'_> {
     }
 }
 
-/// The halves of the connection and what its bearer may do; `None` when it was turned away.
-async fn authenticate(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<(ReadEnd, WriteEnd, Rights)> {
+/// The halves of the connection, what its bearer may do, and the certificate that says so; `None` when it was turned away.
+async fn authenticate(
+    shared: &Shared,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(ReadEnd, WriteEnd, Rights, Option<CertificateDer<'static>>)> {
     let Some(acceptor) = &shared.tls else {
         let (read, write) = split_accepted(stream);
-        return Some((read, write, Rights::Everything));
+        return Some((read, write, Rights::Everything, None));
     };
     let limit = shared.options.handshake_timeout;
     let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
@@ -76,14 +94,14 @@ async fn authenticate(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> O
             return None;
         }
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let Some(name) = certificate.and_then(|certificate| common_name(certificate)) else {
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+    let Some(name) = certificate.as_deref().and_then(common_name) else {
         warn!(%peer, "embedded job server turned a client away: its certificate has no single common name");
         return None;
     };
     let rights = shared.options.access.rights(&name);
     let (read, write) = tokio::io::split(stream);
-    Some((Box::new(read), WriteEnd::Tls(Box::new(write)), rights))
+    Some((Box::new(read), WriteEnd::Tls(Box::new(write)), rights, certificate.map(CertificateDer::into_owned)))
 }
 
 async fn read_all(shared: &Shared, id: ConnectionId, outbox: &Outbox, mut read: ReadEnd, peer: SocketAddr) {

@@ -21,9 +21,10 @@ use tracing::{info, warn};
 
 pub use self::access::{Access, AccessRule, PatternError};
 use self::core::Core;
-pub use self::options::{ServerError, ServerOptions};
+pub use self::options::{ServerError, ServerOptions, ServerTls};
 use super::transport::is_loopback;
 use crate::telemetry::{Figures, names};
+use crate::tls;
 
 /// How long a job may wait for the one worker that was woken before all others are.
 const SECOND_CALL: Duration = Duration::from_millis(5);
@@ -84,7 +85,9 @@ impl Server {
             return Err(ServerError::NeedsTls { listen });
         }
         let tls = match &options.tls {
-            Some(files) => Some(TlsAcceptor::from(files.server_config()?)),
+            Some(ServerTls { ca, identity }) => {
+                Some(TlsAcceptor::from(tls::demanding_server(ca.as_deref(), identity, &options.authority)?))
+            }
             None => None,
         };
         let failed = |source| ServerError::Bind { listen, source };

@@ -1,17 +1,38 @@
 //! What a job server can be told, and why it may refuse to start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::{Access, PatternError};
 use crate::jobs::packet::DEFAULT_MAX_PACKET;
-use crate::jobs::tls::{TlsError, TlsFiles};
+use crate::tls::{LocalAuthority, ServerIdentity, TlsError, TlsFiles};
+
+/// TLS of a job server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM file of authorities that clients' certificates may come from, beside the daemon's own.
+    pub ca: Option<PathBuf>,
+    /// What the server shows.
+    pub identity: ServerIdentity,
+}
+
+impl TryFrom<TlsFiles> for ServerTls {
+    type Error = TlsError;
+
+    fn try_from(files: TlsFiles) -> Result<Self, TlsError> {
+        let identity = files.identity.ok_or(TlsError::NoIdentity)?;
+        Ok(Self { ca: Some(files.ca), identity: ServerIdentity::Files(identity) })
+    }
+}
 
 /// Settings of a job server. `Default` serves this machine: no TLS, all allowed to whoever reaches loopback.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Keys and certificates. Required off loopback; clients must then show a certificate of the authority named here.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<ServerTls>,
+    /// The daemon's own authority: its nodes may come in, and those it has revoked may not.
+    pub authority: LocalAuthority,
     /// What a certificate allows. Without TLS everything is allowed.
     pub access: Access,
     /// Connections at once; a further one is closed at once.
@@ -37,6 +58,7 @@ impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             tls: None,
+            authority: LocalAuthority::default(),
             access: Access::default(),
             max_connections: 4096,
             max_packet: DEFAULT_MAX_PACKET,

@@ -163,6 +163,8 @@ async fn keep_connected<H: Handler>(
 ) {
     let mut backoff = Backoff::new(FIRST_WAIT, shared.options.reconnect_sleep);
     loop {
+        // Before it connects: a change from here on is not missed.
+        let mut changes = transport.changes();
         let opened = tokio::select! {
             biased;
             _ = shutdown.wait_for(|stop| *stop) => return,
@@ -175,12 +177,16 @@ async fn keep_connected<H: Handler>(
                 shared.state.send_modify(|state| {
                     let _ = state.connected.insert(endpoint.clone());
                 });
-                let outcome = session.run(shutdown.clone()).await;
+                let outcome = until_changed(session, shutdown.clone(), changes.take()).await;
                 shared.state.send_modify(|state| {
                     let _ = state.connected.remove(endpoint);
                 });
                 match outcome {
-                    Ok(()) => return,
+                    Ok(()) if *shutdown.borrow() || shutdown.has_changed().is_err() => return,
+                    Ok(()) => {
+                        info!(server = %endpoint, "worker connects anew, for this node has a new certificate");
+                        continue;
+                    }
                     Err(reason) => reason,
                 }
             }
@@ -192,7 +198,43 @@ async fn keep_connected<H: Handler>(
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(wait) => {}
+            () = changed(&mut changes) => {}
         }
+    }
+}
+
+/// Runs a session until shutdown, or until what it was connected with is not in force any more; what is at hand is finished then too.
+async fn until_changed<H: Handler>(
+    session: Session<H>,
+    mut shutdown: watch::Receiver<bool>,
+    mut changes: Changes,
+) -> Result<(), String> {
+    let (end, ending) = watch::channel(false);
+    let told = async move {
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = changed(&mut changes) => {}
+        }
+        let _ = end.send(true);
+        // The sender's end would be taken for an end as well.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        outcome = session.run(ending) => outcome,
+        () = told => Ok(()),
+    }
+}
+
+type Changes = Option<watch::Receiver<Option<Arc<rustls::ClientConfig>>>>;
+
+/// Returns when something has changed, if that is possible at all.
+async fn changed(changes: &mut Changes) {
+    let is_over = match changes {
+        Some(changes) => changes.changed().await.is_err(),
+        None => true,
+    };
+    if is_over {
+        std::future::pending::<()>().await;
     }
 }
 

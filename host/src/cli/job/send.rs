@@ -1,29 +1,23 @@
-//! `capstan job`: send a message to a worker.
+//! `capstan job send`: a message to a worker.
 
 use std::{
     io::Read,
     time::{Duration, Instant},
 };
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    exit::{Failure, Outcome},
-    output::{self, Output},
-    place::{Place, runtime},
-    settings,
-};
 use crate::{
+    cli::{
+        exit::{Failure, Outcome},
+        output::{self, Output},
+        place::Place,
+        settings,
+    },
     config::Endpoint,
     jobs::{Client, ClientError, SubmitOptions, Submitted},
 };
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Send JSON to a function and print the reply
-    Send(Send),
-}
 
 #[derive(Debug, Args)]
 pub struct Send {
@@ -45,12 +39,7 @@ pub struct Send {
     server: Vec<String>,
 }
 
-pub fn run(place: &Place, command: Command) -> Outcome {
-    let Command::Send(send) = command;
-    runtime()?.block_on(submit(place, send))
-}
-
-async fn submit(place: &Place, send: Send) -> Outcome {
+pub(super) async fn send(place: &Place, send: Send) -> Outcome {
     let mut text = send.json;
     if text == "-" {
         text.clear();
@@ -100,7 +89,7 @@ fn servers(place: &Place, named: &[String]) -> Result<(Vec<Endpoint>, crate::job
     }
     let gearman = place.load()?.config.gearman;
     let endpoints = if named.is_empty() { gearman.endpoints() } else { parse(named)? };
-    Ok((endpoints, settings::transport(&gearman)?))
+    Ok((endpoints, settings::transport(&gearman, None, None)?))
 }
 
 fn parse(named: &[String]) -> Result<Vec<Endpoint>, Failure> {

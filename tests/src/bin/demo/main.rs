@@ -1,4 +1,5 @@
-//! The main job, end to end: a driver loaded from a shared library runs a real HAProxy from a real Gearman message.
+//! The main job, end to end: a driver loaded from a shared library runs a real HAProxy from a real Gearman message. Then the same on
+//! nodes that the pool manager keeps in stock.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +8,8 @@
     clippy::print_stderr,
     reason = "a demonstration talks"
 )]
+
+mod pool;
 
 use std::{
     collections::BTreeMap,
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     };
     let begun = Instant::now();
     run(real);
+    pool::run();
     println!("\nAll of it worked, in {:.1} s, and nothing was left running.", begun.elapsed().as_secs_f64());
     ExitCode::SUCCESS
 }
