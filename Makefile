@@ -29,8 +29,8 @@ setup: ## Install what demo and tests need from Debian (starts no service)
 setup-bench: ## The same, and what the rivals of the benchmarks are built from
 	@./.ci/setup bench
 
-build: ## Build the daemon, the drivers and the suites (one profile for demo and tests)
-	$(CARGO) build --locked --workspace --all-targets
+build: ## Build the daemon and the drivers (as the demo does; the suites are built by `make test`)
+	$(CARGO) build --locked --workspace
 
 demo: setup ## The main job, end to end; JOB_SERVER=gearmand takes a real job server
 	$(CARGO) build --locked --workspace
