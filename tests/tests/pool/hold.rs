@@ -83,7 +83,7 @@ fn a_deletion_that_the_pool_decided_on_waits_and_one_that_is_asked_for_does_not(
         World::new(Parts { pool: "nodes = 1", cloud: r#"faults = [{ fault = "duplicate_node", calls = [1] }]"# });
     world.faults(&json!([{ "fault": "error", "methods": ["destroy_node"], "code": "unavailable" }]));
     let daemon = world.start();
-    // The second node is an orphan; the cloud refuses to let go of it for now.
+    // The second node is an orphan, and the cloud refuses to delete it until its faults are taken away.
     let orphan = wait_for("an orphan about to be deleted", FAR, || world.in_state("deleting").pop());
     wait_for("a refused delete", FAR, || (!world.calls("destroy_node").is_empty()).then_some(()));
     world.site.expect(0, &["hold", "--reason", "everything stands still"]);
