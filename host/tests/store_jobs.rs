@@ -36,6 +36,7 @@ on_both_backends! {
     a_key_that_holds_while_the_job_lives_is_free_afterwards
     a_failed_attempt_waits_longer_each_time_until_there_are_none_left
     an_owner_that_is_gone_loses_its_job_and_can_no_longer_touch_it
+    a_store_that_nobody_else_has_open_waits_for_no_owner
     a_job_that_was_given_back_has_lost_no_attempt
     cancelling_ends_what_waits_and_asks_what_runs
     what_failed_for_good_is_queued_again_by_hand
@@ -134,6 +135,23 @@ async fn a_job_is_accepted_claimed_kept_and_done(place: Place) {
             handle: running.handle.clone(),
             ..claimed.clone()
         }
+    }
+}
+
+async fn a_store_that_nobody_else_has_open_waits_for_no_owner(place: Place) {
+    let store = place.open().await;
+    accept(&store, build()).await;
+    let held = claim(&store).await;
+    store.close().await;
+
+    let store = place.open().await;
+    let again = claim_as(&store, "two", 1).await.pop().expect("its owner has ended, so it is due");
+    assert_eq!(again.id, held.id);
+    is_lost(complete(&store, held.lease()).await);
+    if place.is_postgres() {
+        let beside = place.open().await;
+        assert_eq!(claim_as(&beside, "three", 1).await, [], "an owner that lives keeps its job");
+        complete(&store, again.lease()).await.unwrap();
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Error, Health, Location, Migration, Restored, Settings, Transaction,
     health::Pulse,
-    leases, meta, postgres, sqlite,
+    meta, postgres, sqlite,
     work::{Boxed, Call, Mode},
 };
 
@@ -97,9 +97,6 @@ impl Store {
             restored: opened.facts.restored,
             look: opened.look,
         }));
-        if store.backend() == Backend::Sqlite {
-            store.write(leases::forget_holders).await?;
-        }
         tokio::spawn(tend(Arc::downgrade(&store.0), store.health()));
         Ok(store)
     }

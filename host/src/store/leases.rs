@@ -111,7 +111,7 @@ pub fn require(transaction: &mut Transaction<'_>, lease: &Lease) -> Result<(), E
     Ok(())
 }
 
-/// Lets go of every lease and of every job that somebody holds. For a store that one process has at a time, when it is opened: whoever
+/// Lets go of every lease and of every job that somebody holds. For a store that nobody else has open when it is opened: whoever
 /// held them has ended, and need not be waited for.
 pub(super) fn forget_holders(transaction: &mut Transaction<'_>) -> Result<(), Error> {
     let now = transaction.now();

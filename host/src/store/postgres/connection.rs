@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::{Server, failure, session::Statements};
-use crate::store::{Error, transaction::Failed};
+use crate::store::{Error, Transaction, transaction::Failed};
 
 /// The schema of our tables: a name of its own lets the database be shared, and tells a backup what is ours.
 const SCHEMA: &str = "capstan";
@@ -28,6 +28,27 @@ const FACTS: &str = "SELECT current_setting('synchronous_commit') AS synchronous
 
 /// The advisory lock that all connections share, and a restore has alone: "present", as bytes.
 const PRESENCE: i64 = 0x0070_7265_7365_6e74;
+
+/// How often it is looked for other daemons, and how long after each look the server may miss one that has just been killed.
+const LOOKS: usize = 5;
+const PAUSE: &str = "SELECT pg_sleep(0.05)";
+
+/// Whether no other connection of any daemon holds the lock of presence.
+pub(super) fn is_the_only_one(transaction: &mut Transaction<'_>) -> Result<bool, Error> {
+    for _ in 0..LOOKS {
+        let other = transaction.query_one(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = $1 AND pid <> pg_backend_pid() LIMIT 1",
+            &[&PRESENCE],
+        )?;
+        if other.is_none() {
+            return Ok(true);
+        }
+        transaction.execute(PAUSE, &[])?;
+    }
+    Ok(false)
+}
 
 pub(super) struct Connection {
     client: Client,

@@ -14,7 +14,7 @@ use std::{sync::Arc, thread};
 use super::{
     Backend, Clock, Error, Location, Migration, Transaction, access,
     handle::{Lanes, Opened, Reports},
-    meta, migrations, tables,
+    leases, meta, migrations, tables,
     work::Queue,
 };
 use connection::Connection;
@@ -36,6 +36,10 @@ pub(super) fn open(
     let mut connection = Connection::open(&server)?;
     let facts = connection.alone(clock, |transaction| {
         migrations::migrate(transaction, &steps, None)?;
+        // One that starts meanwhile is present already and does not get here before this is committed.
+        if connection::is_the_only_one(transaction)? {
+            leases::forget_holders(transaction)?;
+        }
         meta::facts(transaction)
     })?;
 

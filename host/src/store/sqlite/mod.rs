@@ -20,7 +20,7 @@ use std::{
 use super::{
     Backend, Clock, Error, Migration, Transaction, access,
     handle::{Lanes, Opened, Reports},
-    meta, migrations, tables,
+    leases, meta, migrations, tables,
     work::Queue,
 };
 use session::Statements;
@@ -124,7 +124,10 @@ fn prepare(
     connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failed(&error))?;
     let mut session = Statements::new(connection, path);
     let mut transaction = Transaction::new(&mut session, clock.now(), true);
-    let done = migrations::migrate(&mut transaction, steps, None).and_then(|()| meta::facts(&mut transaction));
+    let done = migrations::migrate(&mut transaction, steps, None)
+        // The file's lock is ours.
+        .and_then(|()| leases::forget_holders(&mut transaction))
+        .and_then(|()| meta::facts(&mut transaction));
     match done {
         Ok(facts) => {
             connection.execute_batch("COMMIT").map_err(|error| failed(&error))?;
