@@ -63,6 +63,20 @@ fn passes(project: &Path, file: &str) {
     assert!(checks.len() > 15, "{}: {checks:#?}", project.display());
 }
 
+/// A cloud driver takes what an entry of the farm has, and its schema finds what is wrong in it.
+fn serves_a_farm(project: &Path, file: &str) {
+    let call = |settings: &str| {
+        let entry = format!(r#"{{ "user": "u", "password": "p", "extra_params": {settings} }}"#);
+        let words = ["driver", "call", file, "list_images", "{}", "--trust-own-files", "--driver-config", &entry];
+        capstan(project, &words)
+    };
+    let good = call(r#"{ "endpoint": "http://127.0.0.1:1" }"#);
+    assert!(good.status.success(), "{good:?}");
+    let bad = call(r#"{ "end_point": "http://127.0.0.1:1" }"#);
+    let told = String::from_utf8_lossy(&bad.stderr);
+    assert!(!bad.status.success() && told.contains("end_point"), "{told}");
+}
+
 fn make(project: &Path) {
     let output = Command::new("make").args(["CFLAGS=-O1 -Wall -Wextra -Werror"]).current_dir(project).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -74,7 +88,11 @@ fn a_new_driver_in_c_passes_as_it_is() {
     for kind in KINDS {
         let project = new(folder.path(), &format!("acme-{kind}"), kind, "c");
         make(&project);
-        passes(&project, &format!("./libacme_{kind}.so"));
+        let file = format!("./libacme_{kind}.so");
+        passes(&project, &file);
+        if kind == "cloud" {
+            serves_a_farm(&project, &file);
+        }
     }
 }
 
@@ -82,7 +100,11 @@ fn a_new_driver_in_c_passes_as_it_is() {
 fn a_new_driver_in_python_passes_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     for kind in KINDS {
-        passes(&new(folder.path(), &format!("acme-{kind}"), kind, "python"), "./driver.py");
+        let project = new(folder.path(), &format!("acme-{kind}"), kind, "python");
+        passes(&project, "./driver.py");
+        if kind == "cloud" {
+            serves_a_farm(&project, "./driver.py");
+        }
     }
 }
 
@@ -105,6 +127,9 @@ fn a_new_driver_in_rust_passes_as_it_is() {
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let library = target.join("debug").join(format!("libacme_{kind}.so"));
         passes(&project, library.to_str().unwrap());
+        if kind == "cloud" {
+            serves_a_farm(&project, library.to_str().unwrap());
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Clouds: nodes, and what a node needs around it.
 
+mod config;
 mod driver;
 mod network;
 mod node;
 mod storage;
 
+pub use config::FarmConfig;
 pub use driver::{Cloud, CloudDriver};
 pub use network::{
     AllocateIp, AssignIp, FloatingIp, Ip, KeyPair, NamedRequest, Network, NewKeyPair, NewSecurityGroup, SecurityGroup,

@@ -5,122 +5,63 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use capstan_plugin_api::{
-    ConfigSchema, DriverError, Secret,
-    schema::{Field, Object, Schema},
-};
+use capstan_plugin_api::{ConfigSchema, DriverError, cloud::FarmConfig};
 use serde::Deserialize;
 
 use crate::{catalog::Contents, faults::Rule, gate::Limits, latency::Distribution, methods};
 
-/// Configuration of the driver `dummy`: its settings stand in `extra_params`, as an entry of the farm has them, or at the top, for a
-/// driver that is opened by itself.
-#[derive(Deserialize)]
-pub struct Config {
-    /// Account and password are taken, as every cloud takes them, and not looked at.
-    #[serde(rename = "user")]
-    _user: Option<String>,
-    #[serde(rename = "password")]
-    _password: Option<Secret>,
-    extra_params: Option<Settings>,
-    #[serde(flatten)]
-    top: serde_json::Map<String, serde_json::Value>,
+/// Configuration of the driver `dummy`; account and password are taken and not looked at.
+pub type Config = FarmConfig<Settings>;
+
+/// The settings, checked.
+pub(crate) fn settings(config: Config) -> Result<Settings, DriverError> {
+    let settings = config.settings().and_then(|settings| match settings.check() {
+        Ok(()) => Ok(settings),
+        Err(wrong) => Err(DriverError::invalid_argument(wrong)),
+    });
+    settings.map_err(|error| {
+        DriverError::invalid_argument(format!("the configuration of the dummy cloud: {}", error.message))
+    })
 }
 
-const OWN: [Field; 3] = [
-    Field {
-        name: "user",
-        description: "Taken as every cloud takes it, and not looked at.",
-        required: false,
-        schema: &Schema::Text,
-    },
-    Field {
-        name: "password",
-        description: "Taken as every cloud takes it, and not looked at.",
-        required: false,
-        schema: &Schema::Secret,
-    },
-    Field { name: "extra_params", description: "", required: false, schema: &Settings::SCHEMA },
-];
-
-const SETTINGS: &[Field] = match Settings::SCHEMA {
-    Schema::Object(object) => object.fields,
-    _ => &[],
-};
-
-const FIELDS: [Field; OWN.len() + SETTINGS.len()] = {
-    let mut all = [OWN[0]; OWN.len() + SETTINGS.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < OWN.len() { OWN[i] } else { SETTINGS[i - OWN.len()] };
-        i += 1;
-    }
-    all
-};
-
-// By hand: the derive knows no flattened fields.
-impl ConfigSchema for Config {
-    const SCHEMA: Schema =
-        Schema::Object(&Object { description: "Configuration of the driver `dummy`.", fields: &FIELDS });
-}
-
-impl Config {
-    pub(crate) fn settings(self) -> Result<Settings, DriverError> {
-        let settings = match self.extra_params {
-            Some(_) if !self.top.is_empty() => {
-                let keys: Vec<&str> = self.top.keys().map(String::as_str).collect();
-                Err(format!(
-                    "{} stands beside extra_params; put all settings into extra_params, or leave that out",
-                    keys.join(", ")
-                ))
-            }
-            Some(settings) => Ok(settings),
-            None => serde_json::from_value(self.top.into()).map_err(|error| error.to_string()),
-        };
-        settings
-            .and_then(|settings| settings.check().map(|()| settings))
-            .map_err(|wrong| DriverError::invalid_argument(format!("the configuration of the dummy cloud: {wrong}")))
-    }
-}
-
-/// The settings.
+/// Configuration of the driver `dummy`.
 #[derive(Clone, Debug, Deserialize, ConfigSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The same seed and the same calls of a method give the same latencies and faults.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// What is there at the start: `default`, or `libcloud` for what Apache Libcloud's dummy has.
-    pub contents: Contents,
+    pub(crate) contents: Contents,
     /// Absolute path of the file that holds the cloud. Default: memory, gone with the instance.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Whether a change is on disk before it is answered; only with `file`.
-    pub sync: bool,
+    pub(crate) sync: bool,
     /// Absolute path of a file with more faults, a JSON list, which is looked at before each call.
-    pub control: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
     /// Absolute path of a file to which each call is appended as a line of JSON.
-    pub call_log: Option<PathBuf>,
+    pub(crate) call_log: Option<PathBuf>,
     /// How long calls take, by method; `default` stands for those that are not named. Default: no time.
-    pub latency: BTreeMap<String, Distribution>,
+    pub(crate) latency: BTreeMap<String, Distribution>,
     /// Time from the creation of a node, its start or its reboot until it runs. Default: no time.
-    pub build_time: Distribution,
+    pub(crate) build_time: Distribution,
     /// Greatest number of nodes.
-    pub max_nodes: u32,
+    pub(crate) max_nodes: u32,
     /// Other quotas of the account.
-    pub quotas: QuotaSettings,
+    pub(crate) quotas: QuotaSettings,
     /// Limits of the API.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Most entries of a page, whatever is asked for.
-    pub page_size: u32,
+    pub(crate) page_size: u32,
     /// Whether the same client token gives the same node; without it a cloud must be searched before a create is repeated.
-    pub client_tokens: bool,
+    pub(crate) client_tokens: bool,
     /// Whether `create_node` answers `pending` until the node is built.
-    pub pending: bool,
+    pub(crate) pending: bool,
     /// Hosts of each location; nodes are put on them in turn.
-    pub hosts: u16,
+    pub(crate) hosts: u16,
     /// Whether each node has a public address too.
-    pub public_addresses: bool,
+    pub(crate) public_addresses: bool,
     /// What goes wrong.
-    pub faults: Vec<Rule>,
+    pub(crate) faults: Vec<Rule>,
 }
 
 /// Quotas beside the number of nodes; what is left out has no limit.
@@ -202,7 +143,7 @@ mod tests {
     use super::*;
 
     fn read(config: Value) -> Result<Settings, DriverError> {
-        serde_json::from_value::<Config>(config).unwrap().settings()
+        settings(serde_json::from_value(config).unwrap())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use capstan_plugin_api::{
 };
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     service::Service,
     world::{few, numbered},
 };
@@ -23,7 +23,7 @@ impl Driver for Dummy {
     type Config = Config;
 
     fn open(config: Config, _host: Host) -> Result<Self, DriverError> {
-        Service::open(config.settings()?).map(Self)
+        Service::open(config::settings(config)?).map(Self)
     }
 
     fn health(&self) -> Result<Health, DriverError> {

@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use capstan_plugin_api::{
-    ConfigSchema, DriverError, Secret,
-    schema::{Field, Object, Schema},
-};
+use capstan_plugin_api::{ConfigSchema, DriverError, cloud::FarmConfig};
 use serde::Deserialize;
 
 use crate::{
@@ -18,73 +15,33 @@ use crate::{
     record::Limits,
 };
 
-/// Configuration of the driver `local`: its settings stand in `extra_params`, as an entry of the farm has them, or at the top, for a
-/// driver that is opened by itself.
-#[derive(Deserialize)]
-pub struct Config {
-    /// Account and password are taken, as every cloud takes them, and not looked at.
-    #[serde(rename = "user")]
-    _user: Option<String>,
-    #[serde(rename = "password")]
-    _password: Option<Secret>,
-    extra_params: Option<Settings>,
-    #[serde(flatten)]
-    top: serde_json::Map<String, serde_json::Value>,
-}
+/// Configuration of the driver `local`; account and password are taken and not looked at.
+pub type Config = FarmConfig<Settings>;
 
-const NOT_LOOKED_AT: &str = "Taken as every cloud takes it, and not looked at.";
-
-const OWN: [Field; 3] = [
-    Field { name: "user", description: NOT_LOOKED_AT, required: false, schema: &Schema::Text },
-    Field { name: "password", description: NOT_LOOKED_AT, required: false, schema: &Schema::Secret },
-    Field { name: "extra_params", description: "", required: false, schema: &Settings::SCHEMA },
-];
-
-const SETTINGS: &[Field] = match Settings::SCHEMA {
-    Schema::Object(object) => object.fields,
-    _ => &[],
-};
-
-const FIELDS: [Field; OWN.len() + SETTINGS.len()] = {
-    let mut all = [OWN[0]; OWN.len() + SETTINGS.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = if i < OWN.len() { OWN[i] } else { SETTINGS[i - OWN.len()] };
-        i += 1;
-    }
-    all
-};
-
-// By hand: the derive knows no flattened fields.
-impl ConfigSchema for Config {
-    const SCHEMA: Schema =
-        Schema::Object(&Object { description: "Configuration of the driver `local`.", fields: &FIELDS });
-}
-
-/// The settings as they stand in the file.
+/// Configuration of the driver `local`.
 #[derive(Clone, Debug, Deserialize, ConfigSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Absolute path of the folder in which the cloud keeps its nodes.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Absolute path of the folder of images: each folder in it that has an image.toml is one.
-    pub images: PathBuf,
+    pub(crate) images: PathBuf,
     /// Where nodes have their addresses: a part of 127.0.0.0/8 that nobody else uses, or with `network_namespaces` one of
     /// the private networks. Default: 127.77.0.0/16 or 10.77.0.0/16.
-    pub addresses: Option<String>,
+    pub(crate) addresses: Option<String>,
     /// Whether each node has a network of its own. Takes a daemon that runs as root.
-    pub network_namespaces: bool,
+    pub(crate) network_namespaces: bool,
     /// Greatest number of nodes.
-    pub max_nodes: u32,
+    pub(crate) max_nodes: u32,
     /// Sizes by their id. Default: small, medium and large.
-    pub sizes: BTreeMap<String, SizeSettings>,
+    pub(crate) sizes: BTreeMap<String, SizeSettings>,
     /// More words that images may use between two `@`, by their name in capitals.
-    pub variables: BTreeMap<String, String>,
+    pub(crate) variables: BTreeMap<String, String>,
     /// Floating addresses.
-    pub floating: FloatingSettings,
+    pub(crate) floating: FloatingSettings,
     /// Absolute path of the program capstan-local-node. Default: ../lib/capstan as seen from the daemon's binary, else the
     /// binary's own folder.
-    pub node_program: Option<PathBuf>,
+    pub(crate) node_program: Option<PathBuf>,
 }
 
 /// A size.
@@ -166,23 +123,12 @@ impl SizeSettings {
     }
 }
 
-impl Config {
-    pub(crate) fn options(self) -> Result<Options, DriverError> {
-        let settings = match self.extra_params {
-            Some(_) if !self.top.is_empty() => {
-                let keys: Vec<&str> = self.top.keys().map(String::as_str).collect();
-                Err(format!(
-                    "{} stands beside extra_params; put all settings into extra_params, or leave that out",
-                    keys.join(", ")
-                ))
-            }
-            Some(settings) => Ok(settings),
-            None => serde_json::from_value(self.top.into()).map_err(|error| error.to_string()),
-        };
-        settings
-            .and_then(Settings::checked)
-            .map_err(|wrong| DriverError::invalid_argument(format!("the configuration of the local cloud: {wrong}")))
-    }
+/// The settings of a configuration, checked.
+pub(crate) fn options(config: Config) -> Result<Options, DriverError> {
+    let options = config.settings().and_then(|settings| settings.checked().map_err(DriverError::invalid_argument));
+    options.map_err(|error| {
+        DriverError::invalid_argument(format!("the configuration of the local cloud: {}", error.message))
+    })
 }
 
 impl Settings {
@@ -260,7 +206,7 @@ mod tests {
     use super::*;
 
     fn read(config: Value) -> Result<Options, DriverError> {
-        serde_json::from_value::<Config>(config).unwrap().options()
+        options(serde_json::from_value(config).unwrap())
     }
 
     #[test]

@@ -9,7 +9,10 @@ use capstan_plugin_api::{
     driver,
 };
 
-use crate::{cloud::Cloud, config::Config};
+use crate::{
+    cloud::Cloud,
+    config::{self, Config},
+};
 
 /// The driver `local`.
 pub struct Local(Cloud);
@@ -18,7 +21,7 @@ impl Driver for Local {
     type Config = Config;
 
     fn open(config: Config, _host: Host) -> Result<Self, DriverError> {
-        Ok(Self(Cloud::new(config.options()?)))
+        Ok(Self(Cloud::new(config::options(config)?)))
     }
 
     fn health(&self) -> Result<Health, DriverError> {

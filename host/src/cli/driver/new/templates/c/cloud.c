@@ -9,9 +9,12 @@
 CAPSTAN_MANIFEST(
     "{\"name\":\"@NAME@\",\"version\":\"0.1.0\",\"vendor\":\"Your company\",\"description\":\"Nodes of your cloud\","
     "\"kind\":\"cloud\",\"interface\":\"cloud/1\",\"target\":\"" CAPSTAN_TARGET "\",\"panic\":\"none\","
-    "\"serial_by\":\"instance\",\"epoch\":1,\"methods\":[\"list_nodes\",\"create_node\",\"destroy_node\",\"get_node\",\"list_images\",\"list_sizes\"],\"calls\":[],\"secrets\":[],"
-    "\"config_schema\":{\"type\":\"object\",\"properties\":{\"endpoint\":{\"type\":\"string\",\"description\":"
-    "\"Where the cloud's API is\"}},\"additionalProperties\":false}}");
+    "\"serial_by\":\"instance\",\"epoch\":1,\"methods\":[\"list_nodes\",\"create_node\",\"destroy_node\",\"get_node\",\"list_images\",\"list_sizes\"],\"calls\":[],\"secrets\":[\"password\"],"
+    /* What a cloud of the farm has. */
+    "\"config_schema\":{\"type\":\"object\",\"properties\":{\"user\":{\"type\":\"string\"},"
+    "\"password\":{\"type\":\"string\",\"writeOnly\":true,\"x-capstan-secret\":true},"
+    "\"extra_params\":{\"type\":\"object\",\"properties\":{\"endpoint\":{\"type\":\"string\",\"description\":"
+    "\"Where the cloud's API is\"}},\"additionalProperties\":false}},\"additionalProperties\":false}}");
 
 #define FAIL(code, message) \
     capstan_reply_static(CAPSTAN_ERROR, "{\"code\":\"" code "\",\"message\":\"" message "\"}")

@@ -29,15 +29,25 @@ class Cloud:
         "interface": "cloud/1",
         "serial_by": "none",
         "methods": ["list_nodes", "create_node", "destroy_node", "get_node", "list_images", "list_sizes"],
+        "secrets": ["password"],
+        # What a cloud of the farm has.
         "config_schema": {
             "type": "object",
-            "properties": {"endpoint": {"type": "string", "description": "Where the cloud's API is"}},
+            "properties": {
+                "user": {"type": "string"},
+                "password": {"type": "string", "writeOnly": True, "x-capstan-secret": True},
+                "extra_params": {
+                    "type": "object",
+                    "properties": {"endpoint": {"type": "string", "description": "Where the cloud's API is"}},
+                    "additionalProperties": False,
+                },
+            },
             "additionalProperties": False,
         },
     }
 
     def __init__(self, host, config):
-        # Here: a client of the cloud's API.
+        # Here: a client of the cloud's API, made of config.get("user"), config.get("password") and config.get("extra_params").
         self.nodes, self.tokens, self.made = {}, {}, 0
         self.turn = threading.Lock()
 

@@ -4,15 +4,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use capstan_plugin_api::{
     CallContext, CloudDriver, ConfigSchema, Driver, DriverError, Host, Outcome,
-    cloud::{CreateNode, Image, List, Node, NodeRequest, Page, Size, node_state},
+    cloud::{CreateNode, FarmConfig, Image, List, Node, NodeRequest, Page, Size, node_state},
     driver,
 };
 use serde::Deserialize;
 
-/// What stands in the entry's `config`; the host checks it against this before the driver is opened.
+/// What stands in `extra_params` of a cloud of the farm; the host checks it against this before the driver is opened.
 #[derive(Debug, Default, Deserialize, ConfigSchema)]
-#[serde(default)]
-pub struct Config {
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
     /// Where the cloud's API is.
     endpoint: String,
 }
@@ -20,7 +20,7 @@ pub struct Config {
 pub struct Cloud {
     // Here: a client of the cloud's API, made of this.
     #[expect(dead_code, reason = "the nodes are in memory")]
-    config: Config,
+    settings: Settings,
     /// Each with the token that it was asked for with.
     nodes: Mutex<Vec<(String, Node)>>,
 }
@@ -40,10 +40,11 @@ fn no_node(id: &str) -> DriverError {
 }
 
 impl Driver for Cloud {
-    type Config = Config;
+    type Config = FarmConfig<Settings>;
 
-    fn open(config: Config, _host: Host) -> Result<Self, DriverError> {
-        Ok(Self { config, nodes: Mutex::default() })
+    fn open(config: FarmConfig<Settings>, _host: Host) -> Result<Self, DriverError> {
+        // Here: config.user and config.password are the account's.
+        Ok(Self { settings: config.settings()?, nodes: Mutex::default() })
     }
 }
 
