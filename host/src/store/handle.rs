@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Error, Health, Location, Migration, Restored, Settings, Transaction,
-    health::Pulse,
+    health::{Pulse, Way},
     meta, postgres, sqlite,
     work::{Boxed, Call, Mode},
 };
@@ -236,14 +236,15 @@ async fn tend(shared: Weak<Shared>, mut health: watch::Receiver<Health>) {
             return;
         }
         if let Err(error) = (store.0.look)() {
-            store.0.pulse.failed(&error);
+            store.0.pulse.failed(Way::Place, &error);
             continue;
         }
+        store.0.pulse.well(Way::Place);
         // The threads tell the pulse how it went, if they are heard of at all.
         let tried = async { if failing { store.write(meta::touch).await } else { store.read(meta::glance).await } };
         if tokio::time::timeout(SILENCE, tried).await.is_err() {
             let text = format!("no answer within {} s; look at the disk, or at the server", SILENCE.as_secs());
-            store.0.pulse.failed(&Error::Unavailable(text));
+            store.0.pulse.failed(Way::Read, &Error::Unavailable(text));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whether the store can be relied on now.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::watch;
 
 use super::Error;
@@ -26,51 +28,76 @@ impl Health {
     }
 }
 
+/// On which way something went well or badly. A fault is over when the same way is good again, so that a store which can still be
+/// read does not pass for one that can be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// To the place of the store: its files and their disk.
+    Place,
+    /// Writing. What was written could be read as well.
+    Write,
+    /// Reading.
+    Read,
+}
+
 /// Where the store's threads say how it goes.
 #[derive(Clone)]
-pub(super) struct Pulse(watch::Sender<Health>);
+pub(super) struct Pulse {
+    told: watch::Sender<Health>,
+    /// The last fault on each way, in the order of [`Way`].
+    faults: Arc<Mutex<[Option<Error>; 3]>>,
+}
 
 impl Pulse {
     pub fn new() -> Self {
-        Self(watch::Sender::new(Health::Ready))
+        Self { told: watch::Sender::new(Health::Ready), faults: Arc::default() }
     }
 
     pub fn watch(&self) -> watch::Receiver<Health> {
-        self.0.subscribe()
+        self.told.subscribe()
     }
 
-    /// Something was stored or read.
-    pub fn well(&self) {
-        self.0.send_if_modified(|health| match health {
-            // What is damaged is not mended by a write that went well beside the damage.
-            Health::Ready | Health::Failing(Error::Corrupt(_)) => false,
-            Health::Failing(_) => {
-                tracing::info!("the store works again");
-                *health = Health::Ready;
-                true
+    /// Something went well on this way.
+    pub fn well(&self, way: Way) {
+        if *self.told.borrow() == Health::Ready {
+            return;
+        }
+        self.change(|faults| {
+            faults[way as usize] = None;
+            if way == Way::Write {
+                faults[Way::Read as usize] = None;
             }
         });
     }
 
-    /// The store failed; other errors are none of its health.
-    pub fn failed(&self, error: &Error) {
-        if !error.is_of_the_store() {
-            return;
+    /// The store failed on this way; other errors are none of its health.
+    pub fn failed(&self, way: Way, error: &Error) {
+        if error.is_of_the_store() {
+            self.change(|faults| faults[way as usize] = Some(error.clone()));
         }
-        self.0.send_if_modified(|health| match health {
-            Health::Failing(Error::Corrupt(_)) => false,
-            Health::Failing(known) if known == error => false,
-            _ => {
-                tracing::error!(%error, "the store fails");
-                *health = Health::Failing(error.clone());
-                true
+    }
+
+    fn change(&self, change: impl FnOnce(&mut [Option<Error>; 3])) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut faults);
+        let health = faults.iter().flatten().next().map_or(Health::Ready, |error| Health::Failing(error.clone()));
+        self.told.send_if_modified(|told| {
+            // What is damaged is not mended by what goes well beside the damage.
+            if *told == health || matches!(told, Health::Failing(Error::Corrupt(_))) {
+                return false;
             }
+            match &health {
+                Health::Ready => tracing::info!("the store works again"),
+                Health::Failing(error) => tracing::error!(%error, "the store fails"),
+            }
+            *told = health;
+            true
         });
     }
 
     /// The damage that was found, if one was.
     pub fn damage(&self) -> Option<Error> {
-        match &*self.0.borrow() {
+        match &*self.told.borrow() {
             Health::Failing(error @ Error::Corrupt(_)) => Some(error.clone()),
             _ => None,
         }

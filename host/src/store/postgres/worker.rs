@@ -8,6 +8,7 @@ use crate::{
     store::{
         Clock, Error, Transaction,
         handle::Reports,
+        health::Way,
         transaction::Failed,
         work::{Boxed, Mode, Queue, Ran},
     },
@@ -51,9 +52,10 @@ impl Worker {
     pub fn run(mut self) {
         while let Some(mut work) = self.queue.take() {
             let ended = self.until_it_ends(&mut work);
+            let way = if work.mode() == Mode::Read { Way::Read } else { Way::Write };
             match &ended {
-                Ok(_) => self.reports.pulse.well(),
-                Err(error) => self.reports.pulse.failed(error),
+                Ok(_) => self.reports.pulse.well(way),
+                Err(error) => self.reports.pulse.failed(way, error),
             }
             if ended.as_ref().is_ok_and(|brings_jobs| *brings_jobs) {
                 self.reports.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));

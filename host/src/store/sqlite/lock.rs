@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -44,33 +44,6 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing would not do: a process that is being started in this moment has the file open as well, until it runs its program.
         let _goes_with_the_process = flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-/// Which file was opened: device and inode.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Identity(u64, u64);
-
-impl Identity {
-    /// Of the file that has this name now.
-    pub fn of(path: &Path) -> Result<Self, Error> {
-        std::fs::metadata(path).map(|file| Self(file.dev(), file.ino())).map_err(|error| {
-            Error::Unavailable(format!(
-                "{}: {error}; the file is gone: stop the daemon before you move it",
-                path.display()
-            ))
-        })
-    }
-
-    /// The file that was opened still has its name: what is written to one that was removed or replaced would be lost.
-    pub fn look(self, path: &Path) -> Result<(), Error> {
-        if Self::of(path)? == self {
-            return Ok(());
-        }
-        Err(Error::Unavailable(format!(
-            "{} is another file than the one that was opened; restart the daemon, and stop it before you replace the file",
-            path.display()
-        )))
     }
 }
 

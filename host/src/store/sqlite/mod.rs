@@ -8,6 +8,7 @@ mod connection;
 mod exchange;
 mod failure;
 mod lock;
+mod place;
 mod reader;
 mod session;
 mod writer;
@@ -34,12 +35,12 @@ pub(super) fn open(path: &Path, clock: &Clock, rooms: &[Migration], reports: Rep
     let steps = migrations::in_order(rooms)?;
     let lock = lock::Lock::take(path)?;
     connection::create(path)?;
-    let identity = lock::Identity::of(path)?;
     let connection = connection::open(path)?;
     let facts = prepare(&connection, path, clock, &steps)?;
+    let place = place::Place::of(path)?;
 
     let (writes, queue) = Queue::new();
-    let writer = writer::Writer::new(connection, path, clock.clone(), queue, reports.clone(), lock);
+    let writer = writer::Writer::new(connection, place.clone(), path, clock.clone(), queue, reports.clone(), lock);
     let mut threads = vec![start("store-writer", move || writer.run())?];
     let (reads, queue) = Queue::new();
     let queue = Arc::new(queue);
@@ -48,8 +49,7 @@ pub(super) fn open(path: &Path, clock: &Clock, rooms: &[Migration], reports: Rep
         let reader = reader::Reader::new(connection, path, clock.clone(), Arc::clone(&queue), reports.pulse.clone());
         threads.push(start("store-reader", move || reader.run())?);
     }
-    let place: PathBuf = path.to_owned();
-    let look = Box::new(move || identity.look(&place));
+    let look = Box::new(move || place.look());
     Ok(Opened { lanes: Lanes { reads, writes }, threads, facts, backend: Backend::Sqlite, look })
 }
 

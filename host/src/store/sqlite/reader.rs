@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::{failure, session::Statements};
 use crate::store::{
     Clock, Error, Transaction,
-    health::Pulse,
+    health::{Pulse, Way},
     work::{Boxed, Queue, Ran},
 };
 
@@ -31,7 +31,7 @@ impl Reader {
         while let Some(mut work) = self.queue.take() {
             let ended = self.one(&mut work);
             if let Err(error) = &ended {
-                self.pulse.failed(error);
+                self.pulse.failed(Way::Read, error);
             }
             work.answer(ended);
         }
@@ -47,7 +47,7 @@ impl Reader {
         let mut session = Statements::new(&self.connection, &self.path);
         let ran = work.run(Transaction::new(&mut session, self.clock.now(), false));
         if let Ran::Undo(Some(error)) | Ran::Rerun(error) = ran {
-            self.pulse.failed(&error);
+            self.pulse.failed(Way::Read, &error);
         }
         // Nothing was changed; what ends badly here is ended before the next one begins.
         let _tried_again = self.connection.execute_batch("ROLLBACK");

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{failure, lock::Lock, session::Statements};
+use super::{failure, lock::Lock, place::Place, session::Statements};
 use crate::store::{
     Clock, Error, Transaction,
     handle::Reports,
+    health::Way,
     work::{Boxed, Queue, Ran},
 };
 
@@ -16,6 +17,7 @@ const GROUP: usize = 256;
 
 pub(super) struct Writer {
     connection: Connection,
+    place: Place,
     path: PathBuf,
     clock: Clock,
     queue: Queue,
@@ -42,8 +44,16 @@ enum Broken {
 }
 
 impl Writer {
-    pub fn new(connection: Connection, path: &Path, clock: Clock, queue: Queue, reports: Reports, lock: Lock) -> Self {
-        Self { connection, path: path.to_owned(), clock, queue, reports, _lock: lock }
+    pub fn new(
+        connection: Connection,
+        place: Place,
+        path: &Path,
+        clock: Clock,
+        queue: Queue,
+        reports: Reports,
+        lock: Lock,
+    ) -> Self {
+        Self { connection, place, path: path.to_owned(), clock, queue, reports, _lock: lock }
     }
 
     pub fn run(mut self) {
@@ -61,10 +71,7 @@ impl Writer {
         let damage = self.reports.pulse.damage();
         let stored = match damage {
             Some(damage) => Err(Broken::By(damage)),
-            None => self.together(&mut group, Undo::Group).or_else(|broken| match broken {
-                Broken::Undone if group.len() > 1 => self.together(&mut group, Undo::Each),
-                broken => Err(broken),
-            }),
+            None => self.in_place(&mut group),
         };
         match stored {
             Ok(brings_jobs) => {
@@ -80,10 +87,25 @@ impl Writer {
                 group.into_iter().for_each(|work| self.store(vec![work]));
             }
             Err(Broken::By(error)) => {
-                self.reports.pulse.failed(&error);
+                self.reports.pulse.failed(Way::Write, &error);
+                if let Error::Full(_) = error {
+                    self.place.is_full();
+                    self.reports.pulse.failed(Way::Place, &error);
+                }
                 group.into_iter().for_each(|work| work.answer(Err(error.clone())));
             }
         }
+    }
+
+    /// Stores a group in the files that were opened, if they still are those that the next start will find.
+    fn in_place(&self, group: &mut [Boxed]) -> Result<bool, Broken> {
+        self.place.is_as_opened().map_err(Broken::By)?;
+        let stored = match self.together(group, Undo::Group) {
+            Err(Broken::Undone) if group.len() > 1 => self.together(group, Undo::Each),
+            stored => stored,
+        }?;
+        self.place.is_as_opened().map_err(Broken::By)?;
+        Ok(stored)
     }
 
     /// Runs all of a group in one transaction and commits it, which syncs. Says whether there are new jobs.
@@ -95,7 +117,7 @@ impl Writer {
         let ran = self.each(group, undo).and_then(|ran| self.sql("COMMIT").map(|()| ran));
         match ran {
             Ok(brings_jobs) => {
-                self.reports.pulse.well();
+                self.reports.pulse.well(Way::Write);
                 Ok(brings_jobs)
             }
             Err(broken) => {
