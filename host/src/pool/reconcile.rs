@@ -137,7 +137,7 @@ impl Pool {
         for known in rows.into_values() {
             if !seen.contains(&known.id) {
                 self.judge_unseen(cloud, known).await?;
-            } else if known.missed > 0 && known.state != State::Deleting {
+            } else if known.missed > 0 && !known.state.needs_a_job() {
                 self.seen_again(known.id).await?;
             }
         }

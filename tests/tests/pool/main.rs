@@ -17,6 +17,7 @@ mod clouds;
 mod crash;
 mod daemons;
 mod explain;
+mod failing;
 mod figures;
 mod hold;
 mod holes;

@@ -1,7 +1,8 @@
 //! Asking the cloud for a node, so that no crash makes it two.
 //!
 //! Whether the cloud was asked is written before it is asked. Whoever finds that written and no answer looks for a node of that name
-//! first, for `search_seconds`: a node may show up late. Only then is the cloud asked again.
+//! first, for `search_seconds`: a node may show up late. Only then is the cloud asked again, once; after a second search in vain the
+//! build has failed.
 
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ use crate::{
 
 /// From one search for a node to the next.
 const SEARCH_PAUSE: Duration = Duration::from_secs(2);
+/// So many searches in vain, each after the cloud was asked, end a build. One may be a reply that was lost with its request.
+const SEARCHES: u32 = 2;
+/// What a node's row says when nobody heard the cloud's answer: the daemon ended before it came.
+const UNANSWERED: &str = "the cloud did not answer";
 /// How long a build waits whose cloud has no room for its calls.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -81,6 +86,8 @@ impl Pool {
     async fn not_created(&self, running: &Running, mut node: Node, error: DriverError) -> Result<Step, Error> {
         if Made::by(&error) == Made::Perhaps {
             tracing::warn!(node = node.name, cloud = node.cloud, %error, "the cloud may have made a node; it is searched");
+            node.reason = format!("{error} ({})", error.code);
+            let node = self.save(running, node, None).await?;
             return self.search(running, node).await;
         }
         node.asked_at = None;
@@ -117,8 +124,7 @@ impl Pool {
                     }
                     // Time in which the cloud could not be searched does not count.
                     if now().saturating_sub(asked_at) >= limit {
-                        node.asked_at = None;
-                        return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
+                        return self.not_found(running, node).await;
                     }
                 }
                 Err(error) => {
@@ -137,6 +143,19 @@ impl Pool {
         }
     }
 
+    /// A search was in vain: the cloud is asked once more, or the build has failed. It is deleted like a node that is there, which looks
+    /// for it again; should it show up later still, it is an orphan.
+    async fn not_found(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
+        node.missed += 1;
+        if node.missed < SEARCHES {
+            node.asked_at = None;
+            return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
+        }
+        let said = if node.reason.is_empty() { UNANSWERED } else { &node.reason };
+        let reason = format!("Error creating node: {said}; asked {SEARCHES} times, the cloud has made none");
+        Ok(Step::End(self.give_up(running, node, Fault::NotMade, &reason).await?))
+    }
+
     /// The cloud has the node: its id is written down.
     async fn adopt(&self, running: &Running, mut node: Node, found: &CloudNode) -> Result<Step, Error> {
         node.node = Some(found.id.clone());
@@ -144,6 +163,7 @@ impl Pool {
         node.asked_at = None;
         node.building_since = Some(now());
         node.missed = 0;
+        node.reason.clear();
         node.state = State::Building;
         let node = self.save(running, node, Some("building")).await?;
         failpoint::reached("pool.create.recorded");
