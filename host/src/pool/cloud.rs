@@ -78,6 +78,11 @@ impl Cloud {
         }
     }
 
+    /// From now on it is asked at most so often in a second.
+    pub(super) fn ask_at_most(&self, calls_per_second: u32) {
+        self.pace.at_most(calls_per_second);
+    }
+
     /// How long the cloud is still left alone.
     pub fn resting(&self) -> Duration {
         self.pace.resting()

@@ -107,6 +107,9 @@ impl Pool {
             Ok(cloud) => cloud,
             Err(why) => return Ok(later(running, why)),
         };
+        let settings = self.settings();
+        let limit = i64::try_from(settings.search_time.as_millis()).unwrap_or(i64::MAX);
+        let poll = settings.stock(&node.stock).map_or(LOOK, |stock| stock.poll_interval.min(LOOK));
         loop {
             if running.stop() == Some(crate::store::runner::Stop::Ending) {
                 return Ok(Next::Released);
@@ -143,7 +146,6 @@ impl Pool {
                 }
                 None => {
                     node.missed += 1;
-                    let limit = i64::try_from(self.settings().search_time.as_millis()).unwrap_or(i64::MAX);
                     let may_show_up = node.node.is_none() && node.asked_at.is_some_and(|asked| now() - asked < limit);
                     if node.missed >= SIGHTS && !may_show_up {
                         node.state = State::Deleted;
@@ -156,8 +158,7 @@ impl Pool {
                     failpoint::reached("pool.delete.missed");
                 }
             }
-            let poll = self.settings().stock(&node.stock).map_or(LOOK, |stock| stock.poll_interval);
-            let _a_cancel_does_not_bring_it_back = running.pause(poll.min(LOOK)).await;
+            let _a_cancel_does_not_bring_it_back = running.pause(poll).await;
         }
     }
 }

@@ -30,7 +30,7 @@ impl Pool {
         }
         let missing = ready.iter().filter(|node| !devices.contains_key(&node.name)).count();
         // A server that has forgotten all at once is more likely at fault than right.
-        let forgot = super::breaker::is_too_many(self.settings(), missing, ready.len());
+        let forgot = super::breaker::is_too_many(&self.settings(), missing, ready.len());
         if forgot {
             tracing::error!(
                 missing,

@@ -21,13 +21,14 @@ impl Pool {
     /// Asks every spare node. When too many are not well the round says more about the network than about them, and nothing is
     /// counted against them.
     pub(super) async fn check_health(&self) -> Result<(), Error> {
-        let Some(client) = self.inner.nodes.clone() else { return Ok(()) };
+        let settings = self.settings();
+        let Some(client) = self.nodes_client(&settings).cloned() else { return Ok(()) };
         let ready = self.store().read(|tx| Node::in_state(tx, State::Ready, "", 1_000_000)).await?;
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut asking = JoinSet::new();
         let total = ready.len();
         for node in ready {
-            let (client, places, timeout) = (client.clone(), Arc::clone(&places), self.settings().diagnostics_timeout);
+            let (client, places, timeout) = (client.clone(), Arc::clone(&places), settings.diagnostics_timeout);
             asking.spawn(async move {
                 let _place = places.acquire_owned().await;
                 let verdict = diagnostics::ask(&client, &node.name, timeout).await;
@@ -47,7 +48,7 @@ impl Pool {
                 Err(_) => {}
             }
         }
-        if breaker::is_too_many(self.settings(), unwell.len(), total) {
+        if breaker::is_too_many(&settings, unwell.len(), total) {
             tracing::error!(
                 unwell = unwell.len(),
                 total,
@@ -67,7 +68,7 @@ impl Pool {
                 .await?;
             }
         }
-        let limit = self.settings().health_limit;
+        let limit = settings.health_limit;
         for (node, reason) in unwell {
             tracing::warn!(
                 node = node.name,

@@ -6,6 +6,7 @@ use super::{
     build::now,
     hold::delete_unless_held,
     records::{Node, State},
+    settings::Settings,
     shared::StockKey,
 };
 use crate::{config::Stock, store::Error};
@@ -15,14 +16,14 @@ const MOST: usize = 100_000;
 
 impl Pool {
     /// The spare nodes of a stock that are to be replaced, the oldest first. None while it is not known which nodes are spare.
-    pub(super) async fn stale(&self, stock: &Stock) -> Result<Vec<Node>, Error> {
+    pub(super) async fn stale(&self, settings: &Settings, stock: &Stock) -> Result<Vec<Node>, Error> {
         if !self.api().lists() {
             return Ok(Vec::new());
         }
         // Without the cloud's answer nobody knows what the stock's key would be now.
-        let key = self.spec(stock).await.ok().map(|spec| StockKey::of(&stock.cloud, &self.settings().driver, &spec));
+        let key = self.spec(stock).await.ok().map(|spec| StockKey::of(&stock.cloud, &settings.driver, &spec));
         let oldest =
-            self.settings().max_age.map(|age| now().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+            settings.max_age.map(|age| now().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         let name = stock.name.clone();
         let ready = self.store().read(move |tx| Node::of_stock(tx, &name, State::Ready, MOST)).await?;
         let is_stale = |node: &Node| {

@@ -17,6 +17,7 @@ use super::{
     build::now,
     hold,
     records::{Counts, Loss, Node, Origin, ScheduleRecord, Spec, State, StockRecord},
+    settings::Settings,
     shared::{StockKey, ensure_job, note, plan},
     take::TakeError,
 };
@@ -24,7 +25,7 @@ use crate::{
     config::Stock,
     failpoint,
     store::{
-        Error,
+        Error, Transaction,
         leases::{self, Acquired, Lease},
     },
 };
@@ -54,23 +55,34 @@ pub struct Server {
     lease: Mutex<Option<Lease>>,
 }
 
-/// When a schedule runs next.
+/// A schedule, and when it runs next.
 struct Schedule {
-    interval: Duration,
+    name: &'static str,
+    interval: fn(&Settings) -> Duration,
+    /// So much of the interval, more or less, is drawn by chance, so that daemons do not march in step.
+    share: f64,
     next: Instant,
 }
 
 impl Schedule {
-    fn now(interval: Duration) -> Self {
-        Self { interval, next: Instant::now() }
+    /// All of them, due now.
+    fn all() -> [Self; 4] {
+        let next = Instant::now();
+        [
+            Self { name: "check_nodes", interval: |settings| settings.check_interval, share: 0.0, next },
+            Self { name: "failed_nodes", interval: |settings| settings.failed_interval, share: 0.0, next },
+            Self { name: "reconcile", interval: |settings| settings.reconcile_interval, share: 0.2, next },
+            Self { name: "health", interval: |settings| settings.health_interval, share: 0.0, next },
+        ]
     }
 
-    /// Arms it again, from now on. `share` of the interval is drawn by chance, so that daemons do not march in step.
-    fn reset_scheduler(&mut self, share: f64) {
+    /// Arms it again, from now on.
+    fn reset_scheduler(&mut self, interval: Duration) {
+        let share = self.share;
         let (draw, _) = uuid::Uuid::new_v4().as_u64_pair();
         // 53 random bits, which a float holds exactly.
         let chance = (draw >> 11) as f64 / (1_u64 << 53) as f64;
-        self.next = Instant::now() + self.interval.mul_f64(1.0 - share + 2.0 * share * chance);
+        self.next = Instant::now() + interval.mul_f64(1.0 - share + 2.0 * share * chance);
     }
 }
 
@@ -83,49 +95,49 @@ impl Server {
 
     /// Runs the schedules until `end` is true.
     pub async fn main(&self, mut end: watch::Receiver<bool>) -> Shutdown {
+        let mut changes = self.pool.settings_changes();
         let settings = self.pool.settings();
         info!(
             stocks = settings.stocks.len(),
             nodes = settings.stocks.iter().map(|stock| stock.nodes).sum::<usize>(),
             "the pool manager runs"
         );
-        let mut check = Schedule::now(settings.check_interval);
-        let mut failed = Schedule::now(settings.failed_interval);
-        let mut reconcile = Schedule::now(settings.reconcile_interval);
-        let mut health = Schedule::now(settings.health_interval);
-        let mut renew = Schedule::now(self.held / 3);
+        drop(settings);
+        // In the order of libra's modules: build, then submit.
+        let mut schedules = Schedule::all();
+        let mut renew = Instant::now();
         loop {
-            let next = [check.next, failed.next, reconcile.next, health.next, renew.next].into_iter().min();
+            let next = schedules.iter().map(|schedule| schedule.next).fold(renew, Instant::min);
             let ends = tokio::select! {
                 _ = end.wait_for(|end| *end) => true,
-                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)) => false,
+                () = tokio::time::sleep_until(next) => false,
+                // Other settings are followed at once, and not after an interval of the former ones.
+                Ok(()) = changes.changed() => {
+                    schedules = Schedule::all();
+                    false
+                }
             };
             if ends {
                 return self.exit_handler().await;
             }
             let now = Instant::now();
             let leads = self.lead().await;
-            renew.reset_scheduler(0.0);
-            // In the order of libra's modules: build, then submit.
-            for (schedule, name, share) in [
-                (&mut check, "check_nodes", 0.0),
-                (&mut failed, "failed_nodes", 0.0),
-                (&mut reconcile, "reconcile", 0.2),
-                (&mut health, "health", 0.0),
-            ] {
+            renew = Instant::now() + self.held / 3;
+            for schedule in &mut schedules {
                 if schedule.next > now {
                     continue;
                 }
+                let interval = (schedule.interval)(&self.pool.settings());
                 if leads {
                     let ends = tokio::select! {
                         _ = end.wait_for(|end| *end) => true,
-                        () = self.keep_leading(self.run(name, schedule.interval)) => false,
+                        () = self.keep_leading(self.run(schedule.name, interval)) => false,
                     };
                     if ends {
                         return self.exit_handler().await;
                     }
                 }
-                schedule.reset_scheduler(share);
+                schedule.reset_scheduler(interval);
             }
         }
     }
@@ -199,6 +211,7 @@ impl Server {
     /// The store's. That the API server or a cloud does not answer is told of, and the next run looks again.
     pub async fn check_nodes(&self) -> Result<(), Error> {
         let pool = &self.pool;
+        let settings = pool.settings();
         if let Err(error) = pool.expire_reservations().await {
             match error {
                 TakeError::Store(error) => return Err(error),
@@ -226,9 +239,18 @@ impl Server {
             Ok(false) => Err("no API server is online".to_owned()),
             Err(error) => Err(format!("the API server cannot be asked whether it is online: {error}")),
         };
-        for stock in &pool.settings().stocks {
+        // With one stock the API server's count is the truth, and includes devices that others registered; those of stocks that the
+        // configuration does not have any more are none of the stock's. It cannot tell stocks apart, so with several each counts its own.
+        let is_only = settings.stocks.len() == 1;
+        for stock in &settings.stocks {
             match &free {
-                Ok(free) => self.check_stock(stock, counted.remove(&stock.name).unwrap_or_default(), *free).await?,
+                Ok(free) => {
+                    let counts = counted.remove(&stock.name).unwrap_or_default();
+                    let elsewhere: usize = counted.values().map(|counts| counts.ready).sum();
+                    let all = usize::try_from(*free).unwrap_or(usize::MAX);
+                    let free = if is_only { all.saturating_sub(elsewhere) } else { counts.ready };
+                    self.check_stock(&settings, stock, counts, free).await?;
+                }
                 Err(reason) => {
                     error!(stock = stock.name, reason, "nothing is built");
                     self.remember(stock, None, reason).await?;
@@ -238,36 +260,32 @@ impl Server {
         Ok(())
     }
 
-    /// How many nodes each stock has, by its name.
+    /// How many nodes each stock has that has some, by its name.
     async fn counts(&self) -> Result<BTreeMap<String, Counts>, Error> {
-        let names: Vec<_> = self.pool.settings().stocks.iter().map(|stock| stock.name.clone()).collect();
-        self.pool
-            .store()
-            .read(move |tx| names.iter().map(|name| Ok((name.clone(), Node::counts(tx, name)?))).collect())
-            .await
+        let count = |tx: &mut Transaction<'_>| {
+            let stocks = Node::stocks(tx)?.into_iter();
+            stocks.map(|(name, _)| Node::counts(tx, &name).map(|counts| (name, counts))).collect()
+        };
+        self.pool.store().read(count).await
     }
 
-    async fn check_stock(&self, stock: &Stock, counts: Counts, free: u64) -> Result<(), Error> {
+    async fn check_stock(&self, settings: &Settings, stock: &Stock, counts: Counts, free: usize) -> Result<(), Error> {
         let pool = &self.pool;
         let name = stock.name.clone();
         let (record, held) = pool
             .store()
             .read(move |tx| Ok::<_, Error>((StockRecord::find(tx, &name)?, hold::of_stock(tx, &name)?)))
             .await?;
-        // With one stock the API server's count is the truth, and includes devices that others registered. It cannot tell stocks
-        // apart, so with several each counts its own.
-        let free =
-            if pool.settings().stocks.len() == 1 { usize::try_from(free).unwrap_or(usize::MAX) } else { counts.ready };
         if let Some(hold) = held {
             let reason = hold::told(&hold);
             info!(stock = stock.name, reason, "nothing is built and nothing is replaced");
             return self.remember(stock, Some(free), &record.last_error).await;
         }
-        let stale = pool.stale(stock).await?;
+        let stale = pool.stale(settings, stock).await?;
         let exempt = stale.len().min((stock.nodes / 10).max(1)).min(free);
         let needed = (stock.nodes + exempt).saturating_sub(free + counts.building + counts.failed);
         if needed > 0 {
-            match self.may_build(stock, &record, &counts).await? {
+            match self.may_build(settings, stock, &record, &counts).await? {
                 Ok(()) => self.build_nodes(needed, stock).await?,
                 Err(reason) => {
                     warn!(stock = stock.name, needed, reason, "nothing is built");
@@ -291,6 +309,7 @@ impl Server {
     /// Whether a stock may build now, or why not.
     async fn may_build(
         &self,
+        settings: &Settings,
         stock: &Stock,
         record: &StockRecord,
         counts: &Counts,
@@ -307,21 +326,20 @@ impl Server {
                 wait / 1000
             )));
         }
-        let settings = self.pool.settings().clone();
         let (name, forgiven) = (stock.name.clone(), record.losses_forgiven);
+        let window = i64::try_from(settings.loss_window.as_millis()).unwrap_or(i64::MAX);
         let lost = self
             .pool
             .store()
             .read(move |tx| {
-                let window = i64::try_from(settings.loss_window.as_millis()).unwrap_or(i64::MAX);
                 let after = tx.now().saturating_sub(window).max(forgiven);
                 Loss::since(tx, &name, after)
             })
             .await?;
         let total = counts.ready + counts.reserved + counts.taken + lost;
-        if breaker::is_too_many(self.pool.settings(), lost, total) {
+        if breaker::is_too_many(settings, lost, total) {
             let reason =
-                format!("{lost} of {total} nodes were lost within {} s", self.pool.settings().loss_window.as_secs());
+                format!("{lost} of {total} nodes were lost within {} s", settings.loss_window.as_secs());
             error!(stock = stock.name, reason, "too many nodes are lost: replacement stops until somebody has looked");
             self.pool.pause(&stock.name, &reason).await?;
             return Ok(Err(format!("paused: {reason}; `capstan pool resume {}` goes on", stock.name)));

@@ -96,10 +96,10 @@ impl Pool {
                 // The same owner asked before.
                 return Ok(Taken { node, apart });
             }
+            let settings = self.settings();
             if wanted.check
-                && let Some(client) = &self.inner.nodes
-                && let Verdict::Bad(reason) =
-                    diagnostics::ask(client, &node.name, self.settings().diagnostics_timeout).await
+                && let Some(client) = self.nodes_client(&settings)
+                && let Verdict::Bad(reason) = diagnostics::ask(client, &node.name, settings.diagnostics_timeout).await
             {
                 tracing::warn!(node = node.name, reason, "a spare node is not well and is not handed out");
                 self.put_back(&node.id, true, &reason).await?;

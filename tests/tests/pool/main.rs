@@ -23,4 +23,5 @@ mod hold;
 mod holes;
 mod messages;
 mod operator;
+mod reload;
 mod world;

@@ -71,9 +71,8 @@ impl Pool {
     /// A call that goes on in the driver is found again after a restart by its token.
     fn pending_options(&self, running: &Running, node: &Node) -> CallOptions {
         let keep = running.handle_keeper();
-        let stock = self.settings().stock(&node.stock);
         CallOptions {
-            deadline: stock.map(|stock| stock.build_timeout),
+            deadline: self.settings().stock(&node.stock).map(|stock| stock.build_timeout),
             request_id: running.job.request_id.clone().unwrap_or_else(|| running.job.id.clone()),
             on_pending: Some(std::sync::Arc::new(move |pending| {
                 keep(Some(pending.token.clone().into_bytes()));
@@ -101,8 +100,9 @@ impl Pool {
 
     /// Looks for a node that the cloud may have made.
     async fn search(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
+        let settings = self.settings();
         let asked_at = node.asked_at.unwrap_or_default();
-        let limit = i64::try_from(self.settings().search_time.as_millis()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(settings.search_time.as_millis()).unwrap_or(i64::MAX);
         if let Some(token) = running.job.handle.as_deref().and_then(|handle| std::str::from_utf8(handle).ok())
             && let Ok(cloud) = self.cloud(&node.cloud)
             && cloud.has("recover")
@@ -113,7 +113,7 @@ impl Pool {
         loop {
             let cloud = match self.cloud(&node.cloud) {
                 Ok(cloud) => cloud,
-                Err(why) => return Ok(Step::End(Next::Later { after: self.settings().failed_interval, why })),
+                Err(why) => return Ok(Step::End(Next::Later { after: settings.failed_interval, why })),
             };
             let outcome = cloud.named(&node.name).await;
             match outcome {
@@ -131,7 +131,7 @@ impl Pool {
                     tracing::warn!(node = node.name, cloud = node.cloud, %error, "the cloud cannot be searched for a node");
                 }
             }
-            match running.pause(SEARCH_PAUSE.min(self.settings().search_time / 4)).await {
+            match running.pause(SEARCH_PAUSE.min(settings.search_time / 4)).await {
                 Some(Stop::Ending) => return Ok(Step::End(Next::Released)),
                 Some(Stop::Cancelled) => {
                     return Ok(Step::End(

@@ -30,10 +30,11 @@ impl Pool {
         running: &Running,
         request: &Request,
     ) -> Result<Result<Answer, Next>, Error> {
+        let settings = self.settings();
         let named = request.get("stock").and_then(Value::as_str);
         let stock = match named {
-            Some(name) => self.settings().stock(name),
-            None => self.settings().stocks.first(),
+            Some(name) => settings.stock(name),
+            None => settings.stocks.first(),
         };
         let Some(stock) = stock else {
             return Ok(Ok(Err((format!("there is no stock {}", named.unwrap_or("at all")), Map::new()))));
@@ -46,7 +47,7 @@ impl Pool {
                 Ok(spec) => spec,
                 Err(reason) => return Ok(Ok(Err((reason, Map::new())))),
             };
-            let key = StockKey::of(&stock.cloud, &self.settings().driver, &spec);
+            let key = StockKey::of(&stock.cloud, &settings.driver, &spec);
             let node = plan(stock, &key, spec, Origin::Message, Some(id.clone()));
             running
                 .write(move |tx| {

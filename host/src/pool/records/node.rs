@@ -350,6 +350,13 @@ impl Node {
         tx.query(&sql, &[&after, &most])?.iter().map(Self::from_row).collect()
     }
 
+    /// The stocks that have nodes, each with a cloud of theirs.
+    pub fn stocks(tx: &mut Transaction<'_>) -> Result<Vec<(String, String)>, Error> {
+        let sql = "SELECT stock, MIN(cloud) AS cloud FROM pool_nodes WHERE state <> 'deleted' AND origin <> 'orphan' \
+                   GROUP BY stock ORDER BY stock";
+        tx.query(sql, &[])?.iter().map(|row| Ok((row.get("stock")?, row.get("cloud")?))).collect()
+    }
+
     /// Forgets nodes that were deleted before a time; at most so many.
     pub fn forget_deleted(tx: &mut Transaction<'_>, before: i64, most: u32) -> Result<u64, Error> {
         tx.execute(
