@@ -40,7 +40,11 @@ pub(super) struct Builder(pub Pool);
 
 impl Handler for Builder {
     fn run(&self, running: Running) -> Pin<Box<dyn Future<Output = Result<Next, Error>> + Send + '_>> {
-        Box::pin(async move { self.0.build(&running).await })
+        Box::pin(async move {
+            let outcome = self.0.build(&running).await;
+            self.0.inner.news.tell(&subject(&running));
+            outcome
+        })
     }
 }
 

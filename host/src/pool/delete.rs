@@ -35,7 +35,11 @@ pub(super) struct Deleter(pub Pool);
 
 impl Handler for Deleter {
     fn run(&self, running: Running) -> Pin<Box<dyn Future<Output = Result<Next, Error>> + Send + '_>> {
-        Box::pin(async move { self.0.delete(&running).await })
+        Box::pin(async move {
+            let outcome = self.0.delete(&running).await;
+            self.0.inner.news.tell(&subject(&running));
+            outcome
+        })
     }
 }
 
@@ -80,7 +84,7 @@ impl Pool {
         }
         let device = match &node.device {
             Some(device) => Some(device.clone()),
-            None => match self.api().named(&node.name).await {
+            None => match self.api().device(node.device.as_deref(), &node.name).await {
                 Ok(device) => device.map(|device| device.id),
                 Err(error) => return Ok(Err(later(running, format!("the API server cannot be asked: {error}")))),
             },

@@ -21,6 +21,7 @@ mod figures;
 mod health;
 mod hold;
 mod message;
+mod news;
 mod pace;
 mod reconcile;
 pub mod records;

@@ -151,11 +151,11 @@ impl Pool {
         let mut known = Rows::default();
         let mut after = String::new();
         loop {
-            let from = after.clone();
-            let page = self.store().read(move |tx| Node::page(tx, &from, PAGE)).await?;
+            let (cloud, from) = (cloud.to_owned(), after.clone());
+            let page = self.store().read(move |tx| Node::of_cloud(tx, &cloud, &from, PAGE)).await?;
             let Some(last) = page.last() else { return Ok(known) };
             after.clone_from(&last.id);
-            for node in page.into_iter().filter(|node| node.cloud == cloud) {
+            for node in page {
                 let Node { id, tag, name, state, node, missed, origin, .. } = node;
                 known.by_node.extend(node.clone().map(|node| (node, id.clone())));
                 // An orphan's tag is that of the node which it doubles.

@@ -282,11 +282,11 @@ impl Server {
             return self.remember(stock, Some(free), &record.last_error).await;
         }
         let stale = pool.stale(settings, stock).await?;
-        let exempt = stale.len().min((stock.nodes / 10).max(1)).min(free);
+        let exempt = stale.len().min(free);
         let needed = (stock.nodes + exempt).saturating_sub(free + counts.building + counts.failed);
         if needed > 0 {
             match self.may_build(settings, stock, &record, &counts).await? {
-                Ok(()) => self.build_nodes(needed, stock).await?,
+                Ok(()) => self.build_nodes(needed, settings, stock).await?,
                 Err(reason) => {
                     warn!(stock = stock.name, needed, reason, "nothing is built");
                     return self.remember(stock, Some(free), &reason).await;
@@ -338,8 +338,7 @@ impl Server {
             .await?;
         let total = counts.ready + counts.reserved + counts.taken + lost;
         if breaker::is_too_many(settings, lost, total) {
-            let reason =
-                format!("{lost} of {total} nodes were lost within {} s", settings.loss_window.as_secs());
+            let reason = format!("{lost} of {total} nodes were lost within {} s", settings.loss_window.as_secs());
             error!(stock = stock.name, reason, "too many nodes are lost: replacement stops until somebody has looked");
             self.pool.pause(&stock.name, &reason).await?;
             return Ok(Err(format!("paused: {reason}; `capstan pool resume {}` goes on", stock.name)));
@@ -362,11 +361,8 @@ impl Server {
     }
 
     /// Writes down that so many nodes of a stock are to be built; jobs build them, several at a time.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn build_nodes(&self, count: usize, stock: &Stock) -> Result<(), Error> {
-        let spec = match self.pool.spec(stock).await {
+    async fn build_nodes(&self, count: usize, settings: &Settings, stock: &Stock) -> Result<(), Error> {
+        let spec = match self.pool.spec(settings, stock).await {
             Ok(spec) => spec,
             Err(reason) => {
                 error!(stock = stock.name, reason, "nothing is built");
@@ -374,7 +370,7 @@ impl Server {
             }
         };
         info!(stock = stock.name, count, "building nodes");
-        let key = StockKey::of(&stock.cloud, &self.pool.settings().driver, &spec);
+        let key = StockKey::of(&stock.cloud, &settings.driver, &spec);
         let mut left = count;
         while left > 0 {
             let some = left.min(PLANNED_AT_ONCE);
@@ -439,12 +435,12 @@ impl Server {
 
 impl Pool {
     /// What the cloud is to be asked for, with names resolved to ids.
-    pub(super) async fn spec(&self, stock: &Stock) -> Result<Spec, String> {
-        let cloud = self.cloud(&stock.cloud)?;
+    pub(super) async fn spec(&self, settings: &Settings, stock: &Stock) -> Result<Spec, String> {
+        let (cloud, fresh) = (self.cloud(&stock.cloud)?, settings.reconcile_interval);
         Ok(Spec {
-            image: cloud.image(&stock.image).await.map_err(|error| format!("pool: image: {error}"))?,
+            image: cloud.image(&stock.image, fresh).await.map_err(|error| format!("pool: image: {error}"))?,
             image_name: stock.image.clone(),
-            size: cloud.size(&stock.size).await.map_err(|error| format!("pool: size: {error}"))?,
+            size: cloud.size(&stock.size, fresh).await.map_err(|error| format!("pool: size: {error}"))?,
             location: stock.location.clone(),
             key_pair: stock.key_pair.clone(),
             security_groups: stock.security_groups.clone(),

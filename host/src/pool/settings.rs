@@ -60,7 +60,6 @@ impl Pool {
         self.inner.settings.subscribe()
     }
 
-
     /// Puts other settings in force, save for what needs a restart. `user_data` is what its stocks' files say.
     pub fn apply(&self, wanted: &config::Pool, user_data: BTreeMap<String, Secret>) -> Applied {
         let old = self.settings();
@@ -88,6 +87,7 @@ impl Pool {
         if !applied.is_empty() {
             for cloud in self.inner.clouds.values() {
                 cloud.ask_at_most(new.calls_per_second);
+                cloud.forget_ids();
             }
             self.inner.settings.send_replace(Arc::new(new));
         }
@@ -106,7 +106,8 @@ impl Pool {
             kept.push(key_of(&stock.name));
             new.user_data.remove(&stock.name);
             if let Some(before) = old.stock(&stock.name) {
-                new.user_data.extend(old.user_data.get_key_value(&stock.name).map(|(name, text)| (name.clone(), text.clone())));
+                new.user_data
+                    .extend(old.user_data.get_key_value(&stock.name).map(|(name, text)| (name.clone(), text.clone())));
                 stocks.push(before.clone());
             }
         }

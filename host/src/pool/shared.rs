@@ -14,6 +14,7 @@ use super::{
     Api, Cloud, Enrolment, build, cloud, delete,
     figures::Tally,
     message::{self, MESSAGE},
+    news::News,
     records::{Node, Origin, Spec, State},
     settings::Settings,
 };
@@ -47,6 +48,7 @@ pub(super) struct Inner {
     nodes: Option<Client>,
     /// How builds ended.
     pub tally: Tally,
+    pub news: News,
     /// By what nodes come to their certificates; none gives them no token.
     pub enrolment: Option<Enrolment>,
 }
@@ -84,8 +86,8 @@ impl Pool {
     ) -> Self {
         let clouds = clouds.into_iter().map(|cloud| (cloud.name.clone(), cloud)).collect();
         let (settings, _) = watch::channel(Arc::new(Settings { section, user_data }));
-        let tally = Tally::default();
-        Self { inner: Arc::new(Inner { store, api, clouds, settings, nodes, enrolment, tally }) }
+        let (tally, news) = (Tally::default(), News::default());
+        Self { inner: Arc::new(Inner { store, api, clouds, settings, nodes, enrolment, tally, news }) }
     }
 
     pub(super) fn store(&self) -> &Store {

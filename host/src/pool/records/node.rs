@@ -328,12 +328,54 @@ impl Node {
         row.as_ref().map(Self::from_row).transpose()
     }
 
-    /// The nodes of a stock in a state, the oldest first; at most so many.
-    pub fn of_stock(tx: &mut Transaction<'_>, stock: &str, state: State, most: usize) -> Result<Vec<Self>, Error> {
+    /// The spare nodes of a stock that were well when they were last asked, the oldest first; at most so many.
+    pub fn fit(tx: &mut Transaction<'_>, stock: &str, most: usize) -> Result<Vec<Self>, Error> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pool_nodes WHERE stock = $1 AND state = 'ready' AND health_failures = 0 \
+             ORDER BY created, id LIMIT $2"
+        );
+        tx.query(&sql, &[&stock, &most])?.iter().map(Self::from_row).collect()
+    }
+
+    /// The spare nodes of a stock that have another key than this one or that entered it before a time, as far as either is given; the
+    /// oldest first, at most so many.
+    pub fn stale(
+        tx: &mut Transaction<'_>,
+        stock: &str,
+        key: Option<&str>,
+        before: Option<i64>,
+        most: usize,
+    ) -> Result<Vec<Self>, Error> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pool_nodes WHERE stock = $1 AND state = 'ready' \
+             AND (key <> CAST($2 AS TEXT) OR ready_at < CAST($3 AS BIGINT)) ORDER BY created, id LIMIT $4"
+        );
+        tx.query(&sql, &[&stock, &key, &before, &most])?.iter().map(Self::from_row).collect()
+    }
+
+    /// Nodes whose reservation was over at a time; at most so many.
+    pub fn reserved_until(tx: &mut Transaction<'_>, at: i64, most: usize) -> Result<Vec<Self>, Error> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pool_nodes WHERE state = 'reserved' AND held_until <= $1 ORDER BY id LIMIT $2"
+        );
+        tx.query(&sql, &[&at, &most])?.iter().map(Self::from_row).collect()
+    }
+
+    /// What the API server's list is compared with: the spare nodes, after `after` in the order of ids; at most so many.
+    pub fn spare(tx: &mut Transaction<'_>, after: &str, most: usize) -> Result<Vec<Spare>, Error> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let sql =
-            format!("SELECT {COLUMNS} FROM pool_nodes WHERE stock = $1 AND state = $2 ORDER BY created, id LIMIT $3");
-        tx.query(&sql, &[&stock, &state.as_str(), &most])?.iter().map(Self::from_row).collect()
+            "SELECT id, name, device, version FROM pool_nodes WHERE state = 'ready' AND id > $1 ORDER BY id LIMIT $2";
+        tx.query(sql, &[&after, &most])?
+            .iter()
+            .map(|row| {
+                let (id, name, device) = (row.get("id")?, row.get("name")?, row.get("device")?);
+                Ok(Spare { id, name, device, version: row.get("version")? })
+            })
+            .collect()
     }
 
     /// Nodes in a state after `after` in the order of ids; at most so many.
@@ -343,11 +385,13 @@ impl Node {
         tx.query(&sql, &[&state.as_str(), &after, &most])?.iter().map(Self::from_row).collect()
     }
 
-    /// All nodes but those that are deleted, after `after` in the order of ids; at most so many.
-    pub fn page(tx: &mut Transaction<'_>, after: &str, most: usize) -> Result<Vec<Self>, Error> {
+    /// All nodes of a cloud but those that are deleted, after `after` in the order of ids; at most so many.
+    pub fn of_cloud(tx: &mut Transaction<'_>, cloud: &str, after: &str, most: usize) -> Result<Vec<Self>, Error> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let sql = format!("SELECT {COLUMNS} FROM pool_nodes WHERE state <> 'deleted' AND id > $1 ORDER BY id LIMIT $2");
-        tx.query(&sql, &[&after, &most])?.iter().map(Self::from_row).collect()
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pool_nodes WHERE cloud = $1 AND state <> 'deleted' AND id > $2 ORDER BY id LIMIT $3"
+        );
+        tx.query(&sql, &[&cloud, &after, &most])?.iter().map(Self::from_row).collect()
     }
 
     /// The stocks that have nodes, each with a cloud of theirs.
@@ -409,6 +453,16 @@ impl Node {
         }
         Ok(counts)
     }
+}
+
+/// A spare node, as far as the API server's list is compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // as in the node
+pub struct Spare {
+    pub id: String,
+    pub name: String,
+    pub device: Option<String>,
+    pub version: i64,
 }
 
 /// How many nodes of a stock are how far.
