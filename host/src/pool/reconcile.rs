@@ -338,7 +338,7 @@ impl Pool {
                 }
                 Loss::note(tx, &node, reason)?;
                 node.state = State::Lost;
-                reason.clone_into(&mut node.reason);
+                node.reason = format!("{reason}; `capstan pool retire` takes it off the API server and closes it");
                 node.save(tx)?;
                 note(tx, &node, "lost")
             })

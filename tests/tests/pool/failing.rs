@@ -1,9 +1,12 @@
-//! Clouds that make no nodes and do not say so.
+//! Clouds that make no nodes and do not say so, or lose them.
 
 use capstan_tests::{http, wait_for};
 use serde_json::{Value, json};
 
-use crate::world::{FAR, Parts, World};
+use crate::{
+    hold::vanish,
+    world::{FAR, Parts, World},
+};
 
 /// A daemon that searches for a fifth of a second after a create without an answer.
 fn world(parts: Parts<'_>) -> World {
@@ -61,4 +64,25 @@ fn a_message_that_asks_for_a_node_which_the_cloud_does_not_make_gets_the_clouds_
     assert!(reply["reason"].as_str().unwrap().contains("no conductor"), "{reply}");
     wait_for("the row to be closed", FAR, || world.nodes().is_empty().then_some(()));
     daemon.stop();
+}
+
+#[test]
+fn a_node_in_use_that_is_lost_is_closed_by_retiring_it() {
+    let world = World::new(Parts { pool: "nodes = 1", cloud: "" });
+    let daemon = world.start();
+    world.stocked(1);
+    let taken = world.post("/pool/v1/stocks/default/take", &json!({ "owner": "a" })).json()["node"].take();
+    world.settled(1);
+    vanish(&world, &taken);
+    let lost = wait_for("the node to count as lost", FAR, || world.in_state("lost").pop());
+    assert_eq!(lost["id"], taken["id"]);
+    let shown = world.site.expect(0, &["pool", "show", lost["name"].as_str().unwrap()]);
+    assert!(shown.out.contains("capstan pool retire"), "{shown:?}");
+    assert_eq!(world.devices().len(), 2, "nobody decided yet what becomes of its device");
+    world.site.expect(0, &["pool", "retire", lost["id"].as_str().unwrap(), "--reason", "its tenant was moved"]);
+    world.settled(1);
+    let row = world.get(&format!("/pool/v1/nodes/{}", lost["id"].as_str().unwrap()));
+    assert_eq!(row["node"]["state"], "deleted", "{row}");
+    daemon.stop();
+    world.checked();
 }
