@@ -70,7 +70,7 @@ impl Pool {
                 show(&figures, &status);
                 let stocks: BTreeSet<_> = status.stocks.into_iter().map(|stock| stock.name).collect();
                 for gone in shown.difference(&stocks) {
-                    figures.forget(&[(STOCK, gone)]);
+                    figures.forget(&[(STOCK, gone.as_str())]);
                 }
                 shown = stocks;
             }

@@ -65,6 +65,8 @@ impl Messages {
             request_id: Some(job.handle.clone()),
             ..NewJob::new(MESSAGE, spec.clone())
         };
+        // From before its job can run.
+        let mut news = self.0.inner.news.listen();
         let accepted = self.0.store().write(move |tx| work::accept(tx, &new)).await?;
         if let Accepted::Known(known) = &accepted
             && known.spec != spec
@@ -74,7 +76,7 @@ impl Messages {
         failpoint::reached("pool.message.accepted");
         let id = accepted.id().to_owned();
         let mut told = tokio::time::Instant::now();
-        let (mut news, mut wait) = (self.0.inner.news.listen(), LOOK);
+        let mut wait = LOOK;
         loop {
             let job_id = id.clone();
             let found = self.0.store().read(move |tx| work::get(tx, &job_id)).await?;

@@ -32,6 +32,7 @@ mod server;
 mod settings;
 mod shared;
 mod status;
+mod stocks;
 mod take;
 mod user_data;
 

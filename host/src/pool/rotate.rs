@@ -23,18 +23,8 @@ impl Pool {
     /// Deletes stale nodes, as many as there are more spare nodes than wanted.
     pub(super) async fn retire_stale(&self, stale: Vec<Node>, surplus: usize) -> Result<(), Error> {
         for node in stale.into_iter().take(surplus) {
-            let outcome = self
-                .store()
-                .write(move |tx| {
-                    let mut node = node.clone();
-                    delete_unless_held(tx, &mut node, "too old, or the stock is asked for otherwise now").map(drop)
-                })
-                .await;
-            match outcome {
-                // Somebody took it meanwhile.
-                Ok(()) | Err(Error::Contended(_)) => {}
-                Err(error) => return Err(error),
-            }
+            let reason = "too old, or the stock is asked for otherwise now";
+            self.change(node, |tx, node| delete_unless_held(tx, node, reason).map(drop)).await?;
         }
         Ok(())
     }

@@ -44,7 +44,10 @@ fn more_nodes_are_built_as_soon_as_the_configuration_wants_them() {
     world.settled(2);
     rewrite(&world, "nodes = 2", "nodes = 4");
     let told = hang_up(&world, &daemon, FOLLOWED);
-    assert_eq!((&told["changed"], &told["added"], &told["removed"]), (&json!("pool.stocks.default"), &json!(""), &json!("")));
+    assert_eq!(
+        (&told["changed"], &told["added"], &told["removed"]),
+        (&json!("pool.stocks.default"), &json!(""), &json!(""))
+    );
     world.settled(4);
     assert_eq!(world.calls("create_node").len(), 4);
     // The interval is followed too: nothing but a check that comes by itself sees that a node is missing.

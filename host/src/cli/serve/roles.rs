@@ -155,9 +155,8 @@ pub fn user_data(pool: &config::Pool, has_authority_url: bool) -> Result<BTreeMa
     let mut all = BTreeMap::new();
     for stock in &pool.stocks {
         let Some(path) = &stock.user_data else { continue };
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            format!("pool.user_data: {} cannot be read: {error}; correct the path", path.display())
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("pool.user_data: {} cannot be read: {error}; correct the path", path.display()))?;
         if !has_authority_url && pool::asks_for_enrolment(&text) {
             return Err(format!(
                 "pool.user_data: {} has a place for a token, an address or an authority, and identity.url is not set; set it to \

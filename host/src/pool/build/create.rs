@@ -99,7 +99,7 @@ impl Pool {
     }
 
     /// Looks for a node that the cloud may have made.
-    async fn search(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
+    async fn search(&self, running: &Running, node: Node) -> Result<Step, Error> {
         let settings = self.settings();
         let asked_at = node.asked_at.unwrap_or_default();
         let limit = i64::try_from(settings.search_time.as_millis()).unwrap_or(i64::MAX);
@@ -151,7 +151,7 @@ impl Pool {
             node.asked_at = None;
             return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
         }
-        let said = if node.reason.is_empty() { UNANSWERED } else { &node.reason };
+        let said = if node.reason.is_empty() { UNANSWERED } else { node.reason.as_str() };
         let reason = format!("Error creating node: {said}; asked {SEARCHES} times, the cloud has made none");
         Ok(Step::End(self.give_up(running, node, Fault::NotMade, &reason).await?))
     }
