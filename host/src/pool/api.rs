@@ -1,5 +1,7 @@
 //! The API server as the pool sees it, through the mgm driver.
 
+use std::ops::ControlFlow;
+
 use capstan_plugin_api::{
     DriverError, ErrorCode,
     mgm::{Added, Device, DeviceRequest, Devices, ListDevices, NewDevice, UpdateDevice, Usage},
@@ -70,8 +72,8 @@ impl Api {
         self.handle.call("add_node", device, CallOptions::default()).await
     }
 
-    /// Hands over all devices, page by page.
-    pub async fn devices(&self, mut take: impl FnMut(Vec<Device>)) -> Result<(), DriverError> {
+    /// Hands over the devices, page by page, until there are no more or `take` breaks off.
+    pub async fn devices(&self, mut take: impl FnMut(Vec<Device>) -> ControlFlow<()>) -> Result<(), DriverError> {
         let mut marker: Option<String> = None;
         let mut seen = 0_u64;
         for _ in 0..MOST_PAGES {
@@ -85,8 +87,7 @@ impl Api {
             let number = u64::try_from(page.devices.len()).unwrap_or(u64::MAX);
             seen += number;
             let is_all = number < u64::from(PAGE);
-            take(page.devices);
-            if is_all {
+            if take(page.devices).is_break() || is_all {
                 return Ok(());
             }
             marker = Some(last);
@@ -94,17 +95,27 @@ impl Api {
         Err(DriverError::internal(format!("the API server's list of devices does not end after {seen}")))
     }
 
-    /// The device of this name; none where the driver cannot tell.
-    pub async fn named(&self, name: &str) -> Result<Option<Device>, DriverError> {
-        let mut found = None;
-        if self.lists() {
-            self.devices(|page| {
-                if let Some(device) = page.into_iter().find(|device| device.name == name) {
-                    found = Some(device);
-                }
-            })
-            .await?;
+    /// The device of this name; none where the driver cannot tell. With its id, where the driver can look one up, the list need not be
+    /// walked; an id that is not its own any more says nothing.
+    pub async fn device(&self, id: Option<&str>, name: &str) -> Result<Option<Device>, DriverError> {
+        if !self.lists() {
+            return Ok(None);
         }
+        if let Some(id) = id.filter(|_| self.handle.has("get_node")) {
+            let request = DeviceRequest { id: id.to_owned() };
+            match self.handle.call::<_, Device>("get_node", &request, CallOptions::default()).await {
+                Ok(device) if device.name == name => return Ok(Some(device)),
+                Ok(_) => {}
+                Err(error) if error.code == ErrorCode::NOT_FOUND => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut found = None;
+        self.devices(|page| {
+            found = page.into_iter().find(|device| device.name == name);
+            if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .await?;
         Ok(found)
     }
 

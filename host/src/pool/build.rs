@@ -18,7 +18,7 @@ use super::{
     shared::{begin_delete, note},
 };
 use crate::store::{
-    Error,
+    Error, Transaction,
     runner::{Handler, Next, Running, Stop},
 };
 
@@ -40,7 +40,11 @@ pub(super) struct Builder(pub Pool);
 
 impl Handler for Builder {
     fn run(&self, running: Running) -> Pin<Box<dyn Future<Output = Result<Next, Error>> + Send + '_>> {
-        Box::pin(async move { self.0.build(&running).await })
+        Box::pin(async move {
+            let outcome = self.0.build(&running).await;
+            self.0.inner.news.tell(&subject(&running));
+            outcome
+        })
     }
 }
 
@@ -99,52 +103,37 @@ impl Pool {
             .await
     }
 
-    /// The build came to nothing and what there is of the node is to be deleted. The stock rests for a while.
+    /// The build came to nothing and what there is of the node is to be deleted.
     pub(super) async fn give_up(
         &self,
         running: &Running,
-        node: Node,
+        mut node: Node,
         fault: Fault,
         reason: &str,
     ) -> Result<Next, Error> {
-        let (reason, stock) = (reason.to_owned(), node.stock.clone());
-        let failed = Next::Failed(format!("{}: {reason}", node.name));
         // Who cancels a build wants what there is of it gone, whatever is held.
-        let is_ordered = fault == Fault::Cancelled;
-        running
-            .write(move |tx| {
-                let mut node = node.clone();
-                node.ordered = is_ordered;
-                begin_delete(tx, &mut node, &reason)?;
-                note_failure(tx, &node, &reason)
-            })
-            .await?;
-        self.inner.tally.failed(&stock, fault);
-        Ok(failed)
+        node.ordered = fault == Fault::Cancelled;
+        let delete = |tx: &mut Transaction<'_>, node: &mut Node| {
+            let reason = node.reason.clone();
+            begin_delete(tx, node, &reason)
+        };
+        self.failed(running, node, fault, reason, delete).await
     }
 
-    /// Nothing was made: the row is closed. The stock rests for a while.
+    /// Nothing was made: the row is closed.
     pub(super) async fn not_made(
         &self,
         running: &Running,
-        node: Node,
+        mut node: Node,
         fault: Fault,
         reason: &str,
     ) -> Result<Next, Error> {
-        let (reason, stock) = (reason.to_owned(), node.stock.clone());
-        let failed = Next::Failed(format!("{}: {reason}", node.name));
-        running
-            .write(move |tx| {
-                let mut node = node.clone();
-                node.state = State::Deleted;
-                node.reason.clone_from(&reason);
-                node.save(tx)?;
-                note(tx, &node, "not_made")?;
-                note_failure(tx, &node, &reason)
-            })
-            .await?;
-        self.inner.tally.failed(&stock, fault);
-        Ok(failed)
+        node.state = State::Deleted;
+        let close = |tx: &mut Transaction<'_>, node: &mut Node| {
+            node.save(tx)?;
+            note(tx, node, "not_made")
+        };
+        self.failed(running, node, fault, reason, close).await
     }
 
     /// The node is there and not fit for the stock: it is tested again later. One that was asked for by message is deleted: who asked
@@ -152,37 +141,52 @@ impl Pool {
     pub(super) async fn set_aside(
         &self,
         running: &Running,
-        node: Node,
+        mut node: Node,
         fault: Fault,
         reason: &str,
     ) -> Result<Next, Error> {
         if node.origin == Origin::Message {
             return self.give_up(running, node, fault, reason).await;
         }
-        let (reason, stock) = (reason.to_owned(), node.stock.clone());
-        let failed = Next::Failed(format!("{}: {reason}; it is tested again later", node.name));
+        node.state = State::Failed;
+        let keep = |tx: &mut Transaction<'_>, node: &mut Node| {
+            node.save(tx)?;
+            note(tx, node, "failed")
+        };
+        self.failed(running, node, fault, reason, keep).await
+    }
+
+    /// How every build ends that comes to nothing: the row says why, `leave` writes what becomes of the node, and the stock rests for a
+    /// while.
+    async fn failed(
+        &self,
+        running: &Running,
+        mut node: Node,
+        fault: Fault,
+        reason: &str,
+        leave: fn(&mut Transaction<'_>, &mut Node) -> Result<(), Error>,
+    ) -> Result<Next, Error> {
+        reason.clone_into(&mut node.reason);
+        let (stock, told) = (node.stock.clone(), format!("{}: {reason}", node.name));
         running
             .write(move |tx| {
                 let mut node = node.clone();
-                node.state = State::Failed;
-                node.reason.clone_from(&reason);
-                node.save(tx)?;
-                note(tx, &node, "failed")?;
-                note_failure(tx, &node, &reason)
+                leave(tx, &mut node)?;
+                note_failure(tx, &node)
             })
             .await?;
         self.inner.tally.failed(&stock, fault);
-        Ok(failed)
+        Ok(Next::Failed(told))
     }
 }
 
 /// A build of a stock failed: the next one waits, longer each time.
-fn note_failure(tx: &mut crate::store::Transaction<'_>, node: &Node, reason: &str) -> Result<(), Error> {
+fn note_failure(tx: &mut Transaction<'_>, node: &Node) -> Result<(), Error> {
     let mut record = StockRecord::find(tx, &node.stock)?;
     let doubled = 1_u32.checked_shl(record.failures).unwrap_or(u32::MAX);
     let rest = FIRST_REST.saturating_mul(doubled).min(LONGEST_REST);
     record.failures = record.failures.saturating_add(1);
     record.not_before = tx.now().saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX));
-    reason.clone_into(&mut record.last_error);
+    record.last_error.clone_from(&node.reason);
     record.save(tx)
 }

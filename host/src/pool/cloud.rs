@@ -2,8 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use capstan_plugin_api::{
@@ -41,6 +44,8 @@ pub struct Cloud {
     pace: Pace,
     calls: AtomicU64,
     rests: AtomicU64,
+    /// Ids by what they are of and the name in the configuration, each with when it was learnt.
+    ids: Mutex<BTreeMap<(&'static str, String), (String, Instant)>>,
 }
 
 /// Whether a create that failed may have made a node.
@@ -75,7 +80,13 @@ impl Cloud {
             pace: Pace::new(calls_per_second),
             calls: AtomicU64::new(0),
             rests: AtomicU64::new(0),
+            ids: Mutex::default(),
         }
+    }
+
+    /// From now on it is asked at most so often in a second.
+    pub(super) fn ask_at_most(&self, calls_per_second: u32) {
+        self.pace.at_most(calls_per_second);
     }
 
     /// How long the cloud is still left alone.
@@ -115,7 +126,15 @@ impl Cloud {
 
     /// Asks for a node. `options` carries the hook that keeps the token of a pending call.
     pub async fn create(&self, request: &CreateNode, options: CallOptions) -> Result<Node, DriverError> {
-        self.call("create_node", request, options).await.and_then(sane)
+        let answer = self.call("create_node", request, options).await;
+        // What was asked for may not be there any more under its id.
+        if answer
+            .as_ref()
+            .is_err_and(|error: &DriverError| [ErrorCode::NOT_FOUND, ErrorCode::INVALID_ARGUMENT].contains(&error.code))
+        {
+            self.forget_ids();
+        }
+        answer.and_then(sane)
     }
 
     /// Finds a pending `create_node` again.
@@ -192,16 +211,39 @@ impl Cloud {
         Err(DriverError::internal("the cloud's list of nodes does not end"))
     }
 
-    /// The id of an image that is named by its id or its name.
-    pub async fn image(&self, wanted: &str) -> Result<String, DriverError> {
+    /// The id of an image that is named by its id or its name. An answer of the cloud counts for as long as `fresh` says.
+    pub async fn image(&self, wanted: &str, fresh: Duration) -> Result<String, DriverError> {
         let all = |image: &Image| (image.id.clone(), image.name.clone());
-        self.resolve("list_images", "image", wanted, all).await
+        self.id("image", wanted, fresh, self.resolve("list_images", "image", wanted, all)).await
     }
 
-    /// The id of a size that is named by its id or its name.
-    pub async fn size(&self, wanted: &str) -> Result<String, DriverError> {
+    /// The id of a size that is named by its id or its name. An answer of the cloud counts for as long as `fresh` says.
+    pub async fn size(&self, wanted: &str, fresh: Duration) -> Result<String, DriverError> {
         let all = |size: &Size| (size.id.clone(), size.name.clone());
-        self.resolve("list_sizes", "size", wanted, all).await
+        self.id("size", wanted, fresh, self.resolve("list_sizes", "size", wanted, all)).await
+    }
+
+    /// The cloud is asked again for each id.
+    pub(super) fn forget_ids(&self) {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// An id that is known and fresh, or else what asking comes to.
+    async fn id(
+        &self,
+        what: &'static str,
+        wanted: &str,
+        fresh: Duration,
+        ask: impl Future<Output = Result<String, DriverError>>,
+    ) -> Result<String, DriverError> {
+        let key = (what, wanted.to_owned());
+        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((id, _)) = known.filter(|(_, at)| at.elapsed() < fresh) {
+            return Ok(id);
+        }
+        let id = ask.await?;
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (id.clone(), Instant::now()));
+        Ok(id)
     }
 
     async fn resolve<T: DeserializeOwned>(

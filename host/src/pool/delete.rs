@@ -35,7 +35,11 @@ pub(super) struct Deleter(pub Pool);
 
 impl Handler for Deleter {
     fn run(&self, running: Running) -> Pin<Box<dyn Future<Output = Result<Next, Error>> + Send + '_>> {
-        Box::pin(async move { self.0.delete(&running).await })
+        Box::pin(async move {
+            let outcome = self.0.delete(&running).await;
+            self.0.inner.news.tell(&subject(&running));
+            outcome
+        })
     }
 }
 
@@ -80,7 +84,7 @@ impl Pool {
         }
         let device = match &node.device {
             Some(device) => Some(device.clone()),
-            None => match self.api().named(&node.name).await {
+            None => match self.api().device(node.device.as_deref(), &node.name).await {
                 Ok(device) => device.map(|device| device.id),
                 Err(error) => return Ok(Err(later(running, format!("the API server cannot be asked: {error}")))),
             },
@@ -107,6 +111,9 @@ impl Pool {
             Ok(cloud) => cloud,
             Err(why) => return Ok(later(running, why)),
         };
+        let settings = self.settings();
+        let limit = i64::try_from(settings.search_time.as_millis()).unwrap_or(i64::MAX);
+        let poll = settings.stock(&node.stock).map_or(LOOK, |stock| stock.poll_interval.min(LOOK));
         loop {
             if running.stop() == Some(crate::store::runner::Stop::Ending) {
                 return Ok(Next::Released);
@@ -143,7 +150,6 @@ impl Pool {
                 }
                 None => {
                     node.missed += 1;
-                    let limit = i64::try_from(self.settings().search_time.as_millis()).unwrap_or(i64::MAX);
                     let may_show_up = node.node.is_none() && node.asked_at.is_some_and(|asked| now() - asked < limit);
                     if node.missed >= SIGHTS && !may_show_up {
                         node.state = State::Deleted;
@@ -156,8 +162,7 @@ impl Pool {
                     failpoint::reached("pool.delete.missed");
                 }
             }
-            let poll = self.settings().stock(&node.stock).map_or(LOOK, |stock| stock.poll_interval);
-            let _a_cancel_does_not_bring_it_back = running.pause(poll.min(LOOK)).await;
+            let _a_cancel_does_not_bring_it_back = running.pause(poll).await;
         }
     }
 }

@@ -1,17 +1,20 @@
 //! What the API server says of the nodes that it was told of.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
-use capstan_plugin_api::DriverError;
+use capstan_plugin_api::{DriverError, mgm::Device};
 
 use super::{
     Pool,
     api::{DELETED, SPARE},
     hold::{delete_unless_held, of_node},
-    records::{Node, State},
-    shared::note,
+    records::{Node, Spare, State},
+    shared::{ensure_job, note},
 };
-use crate::store::Error;
+use crate::store::{Error, Transaction};
+
+/// Rows that are read at once.
+const PAGE: usize = 1000;
 
 impl Pool {
     /// Learns which nodes are in use. Spare ones that the API server does not know any more are registered again.
@@ -20,70 +23,89 @@ impl Pool {
             return Ok(Ok(()));
         }
         // Read before the server is asked: what is registered meanwhile is not missed in its answer.
-        let ready = self.store().read(|tx| Node::in_state(tx, State::Ready, "", 1_000_000)).await?;
-        let mut devices: HashMap<String, (String, String)> = HashMap::new();
+        let mut unseen = self.spare_nodes().await?;
+        let spare = unseen.len();
+        // Most devices are as their rows say, or nobody's of ours; only the others are kept.
+        let mut differing = Vec::new();
         let listed = self.api().devices(|page| {
-            devices.extend(page.into_iter().map(|device| (device.name, (device.id, device.status))));
+            for device in page {
+                if let Some(node) = unseen.remove(&device.name)
+                    && (device.status != SPARE || node.device.as_ref() != Some(&device.id))
+                {
+                    differing.push((node, device));
+                }
+            }
+            ControlFlow::Continue(())
         });
         if let Err(error) = listed.await {
             return Ok(Err(error));
         }
-        let missing = ready.iter().filter(|node| !devices.contains_key(&node.name)).count();
-        // A server that has forgotten all at once is more likely at fault than right.
-        let forgot = super::breaker::is_too_many(self.settings(), missing, ready.len());
-        if forgot {
-            tracing::error!(
-                missing,
-                spare = ready.len(),
-                "the API server does not know most spare nodes; they are left as they are"
-            );
+        for (node, device) in differing {
+            self.change_spare(node, move |tx, node| follow(tx, node, &device)).await?;
         }
-        for node in ready {
-            match devices.get(&node.name) {
-                Some((id, status)) if status == SPARE => {
-                    if node.device.as_ref() != Some(id) {
-                        let id = id.clone();
-                        self.change(node, move |tx, node| {
-                            node.device = Some(id.clone());
-                            node.save(tx)
-                        })
-                        .await?;
-                    }
-                }
-                Some((_, status)) if status == DELETED => {
-                    self.change(node, |tx, node| {
-                        delete_unless_held(tx, node, "the API server wants it deleted").map(drop)
-                    })
-                    .await?;
-                }
-                Some((id, status)) => {
-                    let (id, reason) = (id.clone(), format!("it is {status} on the API server"));
-                    self.change(node, move |tx, node| {
-                        node.device = Some(id.clone());
-                        node.state = State::Taken;
-                        node.reason.clone_from(&reason);
-                        node.save(tx)?;
-                        note(tx, node, "in_use")
-                    })
-                    .await?;
-                }
-                None if forgot => {}
-                None => {
-                    self.change(node, |tx, node| {
-                        if of_node(tx, node)?.is_some() {
-                            return Ok(());
-                        }
-                        node.state = State::Registering;
-                        node.device = None;
-                        "the API server does not know it any more; it is registered again".clone_into(&mut node.reason);
-                        node.save(tx)?;
-                        note(tx, node, "registered_again")?;
-                        super::shared::ensure_job(tx, node)
-                    })
-                    .await?;
-                }
-            }
+        // A server that has forgotten all at once is more likely at fault than right.
+        if super::breaker::is_too_many(&self.settings(), unseen.len(), spare) {
+            let missing = unseen.len();
+            tracing::error!(missing, spare, "the API server does not know most spare nodes; they are left as they are");
+            return Ok(Ok(()));
+        }
+        for node in unseen.into_values() {
+            self.change_spare(node, register_again).await?;
         }
         Ok(Ok(()))
     }
+
+    /// The spare nodes by name, which they give up for it.
+    async fn spare_nodes(&self) -> Result<HashMap<String, Spare>, Error> {
+        let mut all = HashMap::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store().read(move |tx| Node::spare(tx, &after, PAGE)).await?;
+            let Some(last) = page.last() else { return Ok(all) };
+            after = last.id.clone();
+            all.extend(page.into_iter().map(|mut node| (std::mem::take(&mut node.name), node)));
+        }
+    }
+
+    /// Changes a spare node, unless somebody else has changed it meanwhile; then theirs counts.
+    async fn change_spare(
+        &self,
+        spare: Spare,
+        change: impl Fn(&mut Transaction<'_>, &mut Node) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.store()
+            .write(move |tx| match Node::find(tx, &spare.id)? {
+                Some(mut node) if node.version == spare.version => change(tx, &mut node),
+                _ => Ok(()),
+            })
+            .await
+    }
+}
+
+/// The API server has another id for a spare node than its row, or another status.
+fn follow(tx: &mut Transaction<'_>, node: &mut Node, device: &Device) -> Result<(), Error> {
+    if device.status == DELETED {
+        return delete_unless_held(tx, node, "the API server wants it deleted").map(drop);
+    }
+    node.device = Some(device.id.clone());
+    if device.status == SPARE {
+        return node.save(tx);
+    }
+    node.state = State::Taken;
+    node.reason = format!("it is {} on the API server", device.status);
+    node.save(tx)?;
+    note(tx, node, "in_use")
+}
+
+/// The API server does not know a spare node.
+fn register_again(tx: &mut Transaction<'_>, node: &mut Node) -> Result<(), Error> {
+    if of_node(tx, node)?.is_some() {
+        return Ok(());
+    }
+    node.state = State::Registering;
+    node.device = None;
+    "the API server does not know it any more; it is registered again".clone_into(&mut node.reason);
+    node.save(tx)?;
+    note(tx, node, "registered_again")?;
+    ensure_job(tx, node)
 }

@@ -170,7 +170,8 @@ impl Pool {
         if !self.api().lists() {
             return Err("its driver does not tell which devices there are".to_owned());
         }
-        let found = self.api().named(&node.name).await.map_err(|error| format!("{error} ({})", error.code))?;
+        let found = self.api().device(node.device.as_deref(), &node.name).await;
+        let found = found.map_err(|error| format!("{error} ({})", error.code))?;
         Ok(serde_json::to_value(found).unwrap_or_default())
     }
 

@@ -11,6 +11,8 @@ pub(super) enum Fault {
     Refused,
     /// The cloud refuses the daemon's credentials.
     AuthFailed,
+    /// The cloud did not say that it made it, and has not made it.
+    NotMade,
     /// The cloud's quota is used up.
     QuotaExceeded,
     /// The cloud refuses what was asked.
@@ -35,10 +37,11 @@ pub(super) enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Cancelled,
         Self::Refused,
         Self::AuthFailed,
+        Self::NotMade,
         Self::QuotaExceeded,
         Self::InvalidArgument,
         Self::NoCloud,
@@ -57,6 +60,7 @@ impl Fault {
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
             Self::AuthFailed => "auth_failed",
+            Self::NotMade => "not_made",
             Self::QuotaExceeded => "quota_exceeded",
             Self::InvalidArgument => "invalid_argument",
             Self::NoCloud => "no_cloud",

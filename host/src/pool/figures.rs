@@ -1,7 +1,7 @@
 //! The pool in figures: what is counted as it happens, and what is looked up in the store from time to time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +13,8 @@ use crate::telemetry::{Figures, names};
 
 /// How often the store is looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// The label of a stock.
+const STOCK: &str = "stock";
 /// The word of a build that went well.
 const DONE: &str = "done";
 
@@ -62,9 +64,15 @@ impl Pool {
     /// Keeps the figures of what is stored up to date until `end` is true. While the store cannot be read they stay as they are,
     /// which readiness tells of.
     pub async fn keep_gauges(self, figures: Figures, mut end: watch::Receiver<bool>) {
+        let mut shown = BTreeSet::new();
         loop {
             if let Ok(status) = self.status().await {
                 show(&figures, &status);
+                let stocks: BTreeSet<_> = status.stocks.into_iter().map(|stock| stock.name).collect();
+                for gone in shown.difference(&stocks) {
+                    figures.forget(&[(STOCK, gone.as_str())]);
+                }
+                shown = stocks;
             }
             tokio::select! {
                 _ = end.wait_for(|end| *end) => return,

@@ -1,6 +1,6 @@
 //! Asking spare nodes how they are, and replacing those that are not well for long.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -12,42 +12,40 @@ use super::{
     records::{Loss, Node, State},
     shared::begin_delete,
 };
-use crate::store::Error;
+use crate::{jobs::Client, store::Error};
 
 /// Nodes that are asked at one time.
 const AT_ONCE: usize = 32;
+/// Rows that are read at once.
+const PAGE: usize = 1000;
 
 impl Pool {
     /// Asks every spare node. When too many are not well the round says more about the network than about them, and nothing is
     /// counted against them.
     pub(super) async fn check_health(&self) -> Result<(), Error> {
-        let Some(client) = self.inner.nodes.clone() else { return Ok(()) };
-        let ready = self.store().read(|tx| Node::in_state(tx, State::Ready, "", 1_000_000)).await?;
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut asking = JoinSet::new();
-        let total = ready.len();
-        for node in ready {
-            let (client, places, timeout) = (client.clone(), Arc::clone(&places), self.settings().diagnostics_timeout);
-            asking.spawn(async move {
-                let _place = places.acquire_owned().await;
-                let verdict = diagnostics::ask(&client, &node.name, timeout).await;
-                (node, verdict)
-            });
-        }
-        let mut well = Vec::new();
-        let mut unwell = Vec::new();
-        while let Some(answer) = asking.join_next().await {
-            match answer {
-                Ok((node, Verdict::Good)) => well.push(node),
-                Ok((node, Verdict::Bad(reason))) => unwell.push((node, reason)),
-                // The job servers are away: that says nothing of the node.
-                Ok((node, Verdict::Unasked(reason))) => {
-                    tracing::warn!(node = node.name, reason, "a spare node cannot be asked")
+        let settings = self.settings();
+        let Some(client) = self.nodes_client(&settings).cloned() else { return Ok(()) };
+        let (mut total, mut recovered, mut unwell) = (0, Vec::new(), Vec::new());
+        let mut after = String::new();
+        loop {
+            let page = self.store().read(move |tx| Node::in_state(tx, State::Ready, &after, PAGE)).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id.clone();
+            total += page.len();
+            for (node, verdict) in ask_all(page, &client, settings.diagnostics_timeout).await {
+                match verdict {
+                    // Only what changes is written, or a large stock would be rewritten each round.
+                    Verdict::Good if node.health_failures == 0 => {}
+                    Verdict::Good => recovered.push(node),
+                    Verdict::Bad(reason) => unwell.push((node, reason)),
+                    // The job servers are away: that says nothing of the node.
+                    Verdict::Unasked(reason) => {
+                        tracing::warn!(node = node.name, reason, "a spare node cannot be asked");
+                    }
                 }
-                Err(_) => {}
             }
         }
-        if breaker::is_too_many(self.settings(), unwell.len(), total) {
+        if breaker::is_too_many(&settings, unwell.len(), total) {
             tracing::error!(
                 unwell = unwell.len(),
                 total,
@@ -55,19 +53,16 @@ impl Pool {
             );
             return Ok(());
         }
-        for node in well {
-            // Only what changes is written, or a large stock would be rewritten each round.
-            if node.health_failures > 0 {
-                self.change(node, |tx, node| {
-                    node.health_failures = 0;
-                    node.checked_at = Some(now());
-                    node.reason.clear();
-                    node.save(tx)
-                })
-                .await?;
-            }
+        for node in recovered {
+            self.change(node, |tx, node| {
+                node.health_failures = 0;
+                node.checked_at = Some(now());
+                node.reason.clear();
+                node.save(tx)
+            })
+            .await?;
         }
-        let limit = self.settings().health_limit;
+        let limit = settings.health_limit;
         for (node, reason) in unwell {
             tracing::warn!(
                 node = node.name,
@@ -93,4 +88,24 @@ impl Pool {
         }
         Ok(())
     }
+}
+
+/// What each of these nodes says, in the order of their answers.
+async fn ask_all(nodes: Vec<Node>, client: &Client, timeout: Duration) -> Vec<(Node, Verdict)> {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut asking = JoinSet::new();
+    for node in nodes {
+        let (client, places) = (client.clone(), Arc::clone(&places));
+        asking.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let verdict = diagnostics::ask(&client, &node.name, timeout).await;
+            (node, verdict)
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = asking.join_next().await {
+        // A panic is in the log and says nothing of the node.
+        answers.extend(answer.ok());
+    }
+    answers
 }

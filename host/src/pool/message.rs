@@ -23,8 +23,10 @@ use crate::{
 
 /// Kind of the jobs that messages become.
 pub(super) const MESSAGE: &str = "pool.message";
-/// How often it is looked whether a message is done.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether a message is done that another daemon may be doing.
+const LOOK: Duration = Duration::from_secs(1);
+/// The first look after its handler has returned here: its end is about to be written.
+const SOON: Duration = Duration::from_millis(2);
 /// How often whoever waits for an answer is told that it is still worked on.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -63,6 +65,8 @@ impl Messages {
             request_id: Some(job.handle.clone()),
             ..NewJob::new(MESSAGE, spec.clone())
         };
+        // From before its job can run.
+        let mut news = self.0.inner.news.listen();
         let accepted = self.0.store().write(move |tx| work::accept(tx, &new)).await?;
         if let Accepted::Known(known) = &accepted
             && known.spec != spec
@@ -72,6 +76,7 @@ impl Messages {
         failpoint::reached("pool.message.accepted");
         let id = accepted.id().to_owned();
         let mut told = tokio::time::Instant::now();
+        let mut wait = LOOK;
         loop {
             let job_id = id.clone();
             let found = self.0.store().read(move |tx| work::get(tx, &job_id)).await?;
@@ -89,7 +94,10 @@ impl Messages {
                 progress.status(0, 1);
                 told = tokio::time::Instant::now();
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::select! {
+                () = news.about(&id) => wait = SOON,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LOOK),
+            }
         }
     }
 }
@@ -110,37 +118,46 @@ impl JobHandler for Messages {
 impl Handler for Runs {
     fn run(&self, running: Running) -> Pin<Box<dyn Future<Output = Result<Next, Error>> + Send + '_>> {
         Box::pin(async move {
-            let request: Request = serde_json::from_str(&running.job.spec).unwrap_or_default();
-            let outcome = match action(&request) {
-                Ok("BUILD_DEVICE") => self.0.build_device(&running, &request).await?,
-                Ok("DELETE_DEVICE") => self.0.delete_device(&running, &request).await?,
-                Ok("BUILD_IP") => self.0.build_ip(&running, &request).await?,
-                Ok("ASSIGN_IP") => Ok(self.0.assign_ip(&running, &request).await),
-                Ok("REMOVE_IP") => Ok(self.0.remove_ip(&request).await),
-                Ok(_) => Ok(self.0.delete_ip(&running, &request).await?),
-                Err(reason) => Ok(Err((reason, Map::new()))),
-            };
-            let answer = match outcome {
-                Ok(answer) => answer,
-                Err(next) => return Ok(next),
-            };
-            let reply = match answer {
-                Ok(added) => {
-                    let mut reply = request;
-                    reply.extend(added);
-                    reply.insert("response".to_owned(), json!("PASS"));
-                    Value::Object(reply)
-                }
-                Err((reason, added)) => {
-                    tracing::warn!(job = running.job.id, reason, "a node operation failed");
-                    let mut reply = request;
-                    reply.extend(added);
-                    refusal(reply, &reason)
-                }
-            };
-            failpoint::reached("pool.message.done");
-            Ok(Next::Done(reply))
+            let outcome = self.0.operate(&running).await;
+            self.0.inner.news.tell(&running.job.id);
+            outcome
         })
+    }
+}
+
+impl Pool {
+    /// Does what a message asks for.
+    async fn operate(&self, running: &Running) -> Result<Next, Error> {
+        let request: Request = serde_json::from_str(&running.job.spec).unwrap_or_default();
+        let outcome = match action(&request) {
+            Ok("BUILD_DEVICE") => self.build_device(running, &request).await?,
+            Ok("DELETE_DEVICE") => self.delete_device(running, &request).await?,
+            Ok("BUILD_IP") => self.build_ip(running, &request).await?,
+            Ok("ASSIGN_IP") => Ok(self.assign_ip(running, &request).await),
+            Ok("REMOVE_IP") => Ok(self.remove_ip(&request).await),
+            Ok(_) => Ok(self.delete_ip(running, &request).await?),
+            Err(reason) => Ok(Err((reason, Map::new()))),
+        };
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(next) => return Ok(next),
+        };
+        let reply = match answer {
+            Ok(added) => {
+                let mut reply = request;
+                reply.extend(added);
+                reply.insert("response".to_owned(), json!("PASS"));
+                Value::Object(reply)
+            }
+            Err((reason, added)) => {
+                tracing::warn!(job = running.job.id, reason, "a node operation failed");
+                let mut reply = request;
+                reply.extend(added);
+                refusal(reply, &reason)
+            }
+        };
+        failpoint::reached("pool.message.done");
+        Ok(Next::Done(reply))
     }
 }
 

@@ -7,11 +7,11 @@ use std::{
 
 /// A bucket of calls that fills by itself, one second deep.
 pub(super) struct Pace {
-    per_second: f64,
     state: Mutex<State>,
 }
 
 struct State {
+    per_second: f64,
     calls: f64,
     at: Instant,
     rest_until: Instant,
@@ -21,7 +21,7 @@ impl Pace {
     pub fn new(per_second: u32) -> Self {
         let now = Instant::now();
         let per_second = f64::from(per_second);
-        Self { per_second, state: Mutex::new(State { calls: per_second.max(1.0), at: now, rest_until: now }) }
+        Self { state: Mutex::new(State { per_second, calls: per_second.max(1.0), at: now, rest_until: now }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -34,6 +34,11 @@ impl Pace {
             let Some(wait) = self.take(Instant::now()) else { return };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// So many calls in a second from now on.
+    pub fn at_most(&self, per_second: u32) {
+        self.state().per_second = f64::from(per_second);
     }
 
     /// The cloud asked for rest.
@@ -54,13 +59,13 @@ impl Pace {
             return Some(state.rest_until - now);
         }
         let passed = now.saturating_duration_since(state.at).as_secs_f64();
-        state.calls = (state.calls + passed * self.per_second).min(self.per_second.max(1.0));
+        state.calls = (state.calls + passed * state.per_second).min(state.per_second.max(1.0));
         state.at = now;
         if state.calls >= 1.0 {
             state.calls -= 1.0;
             return None;
         }
-        Some(Duration::from_secs_f64((1.0 - state.calls) / self.per_second))
+        Some(Duration::from_secs_f64((1.0 - state.calls) / state.per_second))
     }
 }
 

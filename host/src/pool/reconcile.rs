@@ -3,19 +3,20 @@
 //! What the cloud has and no row explains is an orphan: seen twice and old enough, it is deleted, if its tags say that it is ours. What
 //! a row says is there and the cloud does not list is lost when the cloud says twice that it is not there.
 
+mod orphan;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use capstan_plugin_api::{
     DriverError,
     cloud::{Node as CloudNode, node_state},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Cloud, Pool,
     build::now,
     cloud,
-    hold::{delete_unless_held, of_node},
+    hold::delete_unless_held,
     records::{CloudRecord, Loss, Node, Origin, Orphan, State},
     shared::{ensure_job, note},
 };
@@ -137,7 +138,7 @@ impl Pool {
         for known in rows.into_values() {
             if !seen.contains(&known.id) {
                 self.judge_unseen(cloud, known).await?;
-            } else if known.missed > 0 && known.state != State::Deleting {
+            } else if known.missed > 0 && !known.state.needs_a_job() {
                 self.seen_again(known.id).await?;
             }
         }
@@ -151,11 +152,11 @@ impl Pool {
         let mut known = Rows::default();
         let mut after = String::new();
         loop {
-            let from = after.clone();
-            let page = self.store().read(move |tx| Node::page(tx, &from, PAGE)).await?;
+            let (cloud, from) = (cloud.to_owned(), after.clone());
+            let page = self.store().read(move |tx| Node::of_cloud(tx, &cloud, &from, PAGE)).await?;
             let Some(last) = page.last() else { return Ok(known) };
             after.clone_from(&last.id);
-            for node in page.into_iter().filter(|node| node.cloud == cloud) {
+            for node in page {
                 let Node { id, tag, name, state, node, missed, origin, .. } = node;
                 known.by_node.extend(node.clone().map(|node| (node, id.clone())));
                 // An orphan's tag is that of the node which it doubles.
@@ -216,78 +217,6 @@ impl Pool {
             .await
     }
 
-    async fn judge_orphan(&self, cloud: &Cloud, found: CloudNode, reason: String) -> Result<(), Error> {
-        let made = found.created_at.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-        let made = made.and_then(|time| i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
-        let (name, node, called, why) = (cloud.name.clone(), found.id.clone(), found.name.clone(), reason.clone());
-        let before = self.store().write(move |tx| Orphan::seen(tx, &name, &node, &called, &why)).await?;
-        failpoint::reached("pool.reconcile.orphan_seen");
-        let Some(before) = before else {
-            tracing::warn!(
-                cloud = cloud.name,
-                node = found.name,
-                id = found.id,
-                reason,
-                "a node of ours that is not accounted for"
-            );
-            return Ok(());
-        };
-        let age = now().saturating_sub(made.unwrap_or(before.first_seen).min(before.first_seen));
-        if age < i64::try_from(self.settings().orphan_age.as_millis()).unwrap_or(i64::MAX) {
-            return Ok(());
-        }
-        // After a restore the rows are older than the clouds: what was made since then is not known, and may be in use.
-        if let Some(restored) = self.store().restored()
-            && made.is_none_or(|made| made >= restored.backup_of)
-        {
-            tracing::warn!(
-                cloud = cloud.name,
-                node = found.name,
-                id = found.id,
-                "a node that is younger than the restored backup is left alone; delete it by hand if nobody uses it"
-            );
-            return Ok(());
-        }
-        self.adopt_orphan(cloud, found, reason).await
-    }
-
-    /// An orphan gets a row of its own, which is deleted like any other.
-    async fn adopt_orphan(&self, cloud: &Cloud, found: CloudNode, reason: String) -> Result<(), Error> {
-        let cloud = cloud.name.clone();
-        let stock = found.tags.get(cloud::STOCK).cloned().unwrap_or_default();
-        let adopted = self
-            .store()
-            .write(move |tx| {
-                let mut node = Node {
-                    tag: found.tags.get(cloud::NODE).cloned().unwrap_or_default(),
-                    id: uuid::Uuid::now_v7().to_string(),
-                    stock: stock.clone(),
-                    key: found.tags.get(cloud::KEY).cloned().unwrap_or_default(),
-                    name: found.name.clone(),
-                    cloud: cloud.clone(),
-                    origin: Origin::Orphan,
-                    state: State::Deleting,
-                    node: Some(found.id.clone()),
-                    reason: format!("orphan: {reason}"),
-                    ..Node::default()
-                };
-                // It stays what it is: seen, and told of.
-                if of_node(tx, &node)?.is_some() {
-                    return Ok(());
-                }
-                // The name of a second node is taken by the first one's row.
-                if Node::named(tx, &node.name)?.is_some() {
-                    node.name = format!("{} (orphan {})", found.name, node.id);
-                }
-                node.insert(tx)?;
-                note(tx, &node, "orphan")?;
-                ensure_job(tx, &node)
-            })
-            .await;
-        failpoint::reached("pool.reconcile.orphan_adopted");
-        adopted
-    }
-
     /// A node that was missed once is there.
     async fn seen_again(&self, id: String) -> Result<(), Error> {
         self.store()
@@ -338,7 +267,7 @@ impl Pool {
                 }
                 Loss::note(tx, &node, reason)?;
                 node.state = State::Lost;
-                reason.clone_into(&mut node.reason);
+                node.reason = format!("{reason}; `capstan pool retire` takes it off the API server and closes it");
                 node.save(tx)?;
                 note(tx, &node, "lost")
             })

@@ -8,12 +8,15 @@ use capstan_plugin_api::{
     mgm::NewDevice,
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::{
     Api, Cloud, Enrolment, build, cloud, delete,
     figures::Tally,
     message::{self, MESSAGE},
+    news::News,
     records::{Node, Origin, Spec, State},
+    settings::Settings,
 };
 use crate::{
     config, identity,
@@ -40,13 +43,12 @@ pub(super) struct Inner {
     pub store: Store,
     pub api: Api,
     pub clouds: BTreeMap<String, Cloud>,
-    pub settings: config::Pool,
-    /// Towards the nodes, for DIAGNOSTICS; none asks no node.
-    pub nodes: Option<Client>,
-    /// By stock, what a node gets at its first start.
-    pub user_data: BTreeMap<String, Secret>,
+    pub settings: watch::Sender<Arc<Settings>>,
+    /// Towards the nodes, for DIAGNOSTICS.
+    nodes: Option<Client>,
     /// How builds ended.
     pub tally: Tally,
+    pub news: News,
     /// By what nodes come to their certificates; none gives them no token.
     pub enrolment: Option<Enrolment>,
 }
@@ -72,28 +74,29 @@ impl StockKey {
 }
 
 impl Pool {
-    /// The pool of these settings. `nodes` is the way to the workers on the nodes.
+    /// The pool of this section. `nodes` is the way to the workers on the nodes; `user_data` is what the files of the stocks say.
     pub fn new(
         store: Store,
         api: Api,
         clouds: impl IntoIterator<Item = Cloud>,
-        settings: config::Pool,
+        section: config::Pool,
         nodes: Option<Client>,
         user_data: BTreeMap<String, Secret>,
         enrolment: Option<Enrolment>,
     ) -> Self {
         let clouds = clouds.into_iter().map(|cloud| (cloud.name.clone(), cloud)).collect();
-        let nodes = nodes.filter(|_| settings.diagnostics);
-        let tally = Tally::default();
-        Self { inner: Arc::new(Inner { store, api, clouds, settings, nodes, user_data, enrolment, tally }) }
+        let (settings, _) = watch::channel(Arc::new(Settings { section, user_data }));
+        let (tally, news) = (Tally::default(), News::default());
+        Self { inner: Arc::new(Inner { store, api, clouds, settings, nodes, enrolment, tally, news }) }
     }
 
     pub(super) fn store(&self) -> &Store {
         &self.inner.store
     }
 
-    pub(super) fn settings(&self) -> &config::Pool {
-        &self.inner.settings
+    /// The way to the nodes, if they are to be asked how they are.
+    pub(super) fn nodes_client(&self, settings: &Settings) -> Option<&Client> {
+        self.inner.nodes.as_ref().filter(|_| settings.diagnostics)
     }
 
     pub(super) fn api(&self) -> &Api {
@@ -109,8 +112,7 @@ impl Pool {
 
     /// Handlers of the pool's jobs, by kind, with how many run at a time.
     pub fn handlers(&self, runner: crate::store::runner::Runner) -> crate::store::runner::Runner {
-        let builds = self.settings().builds_at_once;
-        let messages = self.settings().messages_at_once;
+        let (builds, messages) = (self.settings().builds_at_once, self.settings().messages_at_once);
         runner
             .with(MESSAGE, messages, message::Runs(self.clone()))
             .with(BUILD, builds, build::Builder(self.clone()))

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::HoldView,
-    store::{Error, jobs as work},
+    store::{Error, Transaction, jobs as work},
 };
 
 /// The pool as a whole.
@@ -37,7 +37,7 @@ pub struct StockStatus {
     pub name: String,
     /// The cloud that it is built in.
     pub cloud: String,
-    /// Spare nodes that are wanted.
+    /// Spare nodes that are wanted; 0 of a stock that the configuration does not have any more.
     pub wanted: usize,
     /// Nodes by their state.
     pub counts: Counts,
@@ -48,6 +48,21 @@ pub struct StockStatus {
     pub is_held: bool,
     /// Why the stock is not full, in one line; empty when it is.
     pub why: String,
+}
+
+impl StockStatus {
+    /// How a stock stands; `wanted` is none when the configuration does not have it any more.
+    fn find(tx: &mut Transaction<'_>, name: &str, cloud: &str, wanted: Option<usize>) -> Result<Self, Error> {
+        let (counts, record) = (Node::counts(tx, name)?, StockRecord::find(tx, name)?);
+        let hold = hold::of_stock(tx, name)?;
+        let why = match (&hold, wanted) {
+            (Some(hold), _) => hold::told(hold),
+            (None, Some(wanted)) => why(wanted, counts, &record),
+            (None, None) => "not in the configuration any more; its nodes stay until `capstan pool retire`".to_owned(),
+        };
+        let (name, cloud, wanted) = (name.to_owned(), cloud.to_owned(), wanted.unwrap_or_default());
+        Ok(Self { name, cloud, wanted, counts, record, is_held: hold.is_some(), why })
+    }
 }
 
 /// A cloud.
@@ -66,25 +81,19 @@ impl Pool {
     /// # Errors
     /// The store's.
     pub async fn status(&self) -> Result<Status, Error> {
-        let stocks: Vec<_> = self.settings().stocks.iter().map(|stock| (stock.name.clone(), stock.clone())).collect();
+        let settings = self.settings();
         let clouds: Vec<_> =
             self.inner.clouds.values().map(|cloud| (cloud.name.clone(), cloud.resting().as_secs())).collect();
         self.store()
             .read(move |tx| {
                 let mut all = Vec::new();
-                for (name, stock) in &stocks {
-                    let (counts, record) = (Node::counts(tx, name)?, StockRecord::find(tx, name)?);
-                    let hold = hold::of_stock(tx, name)?;
-                    let why = hold.as_ref().map_or_else(|| why(stock.nodes, counts, &record), hold::told);
-                    all.push(StockStatus {
-                        name: stock.name.clone(),
-                        cloud: stock.cloud.clone(),
-                        wanted: stock.nodes,
-                        counts,
-                        record,
-                        is_held: hold.is_some(),
-                        why,
-                    });
+                for stock in &settings.stocks {
+                    all.push(StockStatus::find(tx, &stock.name, &stock.cloud, Some(stock.nodes))?);
+                }
+                for (name, cloud) in Node::stocks(tx)? {
+                    if settings.stock(&name).is_none() {
+                        all.push(StockStatus::find(tx, &name, &cloud, None)?);
+                    }
                 }
                 let mut of_clouds = Vec::new();
                 for (name, resting_seconds) in &clouds {
@@ -122,7 +131,8 @@ impl Pool {
 
     /// The names of the stocks, for people.
     pub(super) fn stock_names(&self) -> String {
-        let names: Vec<_> = self.settings().stocks.iter().map(|stock| stock.name.as_str()).collect();
+        let settings = self.settings();
+        let names: Vec<_> = settings.stocks.iter().map(|stock| stock.name.as_str()).collect();
         names.join(", ")
     }
 

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::{
     Pool,
     api::{SPARE, USED},
-    build::now,
     diagnostics::{self, Verdict},
     records::{Node, State},
     shared::note,
@@ -16,6 +15,8 @@ use crate::{
     store::{Error, Transaction},
 };
 
+/// Reservations that end in one check of the stock.
+const EXPIRED_AT_ONCE: usize = 1000;
 /// Spare nodes that are looked at for one that suits.
 const CANDIDATES: usize = 64;
 
@@ -96,10 +97,10 @@ impl Pool {
                 // The same owner asked before.
                 return Ok(Taken { node, apart });
             }
+            let settings = self.settings();
             if wanted.check
-                && let Some(client) = &self.inner.nodes
-                && let Verdict::Bad(reason) =
-                    diagnostics::ask(client, &node.name, self.settings().diagnostics_timeout).await
+                && let Some(client) = self.nodes_client(&settings)
+                && let Verdict::Bad(reason) = diagnostics::ask(client, &node.name, settings.diagnostics_timeout).await
             {
                 tracing::warn!(node = node.name, reason, "a spare node is not well and is not handed out");
                 self.put_back(&node.id, true, &reason).await?;
@@ -131,7 +132,8 @@ impl Pool {
         if !self.api().lists() {
             return Ok(None);
         }
-        let device = self.api().named(&node.name).await.map_err(|error| self.not_given(error))?;
+        let device =
+            self.api().device(node.device.as_deref(), &node.name).await.map_err(|error| self.not_given(error))?;
         match device {
             Some(device) if device.status == SPARE => {
                 self.api().update(&device.id, USED, "taken").await.map_err(|error| self.not_given(error))?;
@@ -145,12 +147,12 @@ impl Pool {
     /// Reservations whose time is over: back to the stock if the API server still counts the node as spare. Else their owner had it
     /// but for the last step, and has it now.
     pub(super) async fn expire_reservations(&self) -> Result<(), TakeError> {
-        let over = self.store().read(|tx| Node::in_state(tx, State::Reserved, "", 1000));
-        for node in over.await?.into_iter().filter(|node| node.held_until.is_some_and(|until| until <= now())) {
+        let over = self.store().read(|tx| Node::reserved_until(tx, tx.now(), EXPIRED_AT_ONCE));
+        for node in over.await? {
             let is_spare = !self.api().lists()
                 || self
                     .api()
-                    .named(&node.name)
+                    .device(node.device.as_deref(), &node.name)
                     .await
                     .map_err(|error| self.not_given(error))?
                     .is_none_or(|device| device.status == SPARE);
@@ -271,18 +273,17 @@ fn reserve(tx: &mut Transaction<'_>, wanted: &Take, hold: i64) -> Result<Option<
     for id in &wanted.apart_from {
         near.extend(Node::find(tx, id)?.and_then(|node| node.host));
     }
-    let candidates = Node::of_stock(tx, &wanted.stock, State::Ready, CANDIDATES)?;
-    let fit = || candidates.iter().filter(|node| node.health_failures == 0);
+    let candidates = Node::fit(tx, &wanted.stock, CANDIDATES)?;
     let is_apart = |node: &&Node| node.host.as_ref().is_some_and(|host| !near.contains(host));
     let chosen = if wanted.apart_from.is_empty() {
-        fit().next().map(|node| (node, "satisfied"))
+        candidates.first().map(|node| (node, "satisfied"))
     } else if near.is_empty() {
-        fit().next().map(|node| (node, "unknown"))
+        candidates.first().map(|node| (node, "unknown"))
     } else {
-        fit().find(is_apart).map(|node| (node, "satisfied")).or_else(|| {
+        candidates.iter().find(is_apart).map(|node| (node, "satisfied")).or_else(|| {
             // Told honestly, rather than refused: one node is better than none.
-            let unknown = fit().find(|node| node.host.is_none()).map(|node| (node, "unknown"));
-            unknown.or_else(|| fit().next().map(|node| (node, "impossible")))
+            let unknown = candidates.iter().find(|node| node.host.is_none()).map(|node| (node, "unknown"));
+            unknown.or_else(|| candidates.first().map(|node| (node, "impossible")))
         })
     };
     let Some((node, apart)) = chosen else { return Ok(None) };

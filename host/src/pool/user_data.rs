@@ -41,7 +41,8 @@ pub fn asks_for_enrolment(text: &str) -> bool {
 impl Pool {
     /// What this node is told. The same node is told the same, however often it is asked for.
     pub(super) async fn user_data(&self, node: &Node) -> Result<Secret, Error> {
-        let file = self.inner.user_data.get(&node.stock);
+        let settings = self.settings();
+        let file = settings.user_data.get(&node.stock);
         let (text, enrolment) = match (file, &self.inner.enrolment) {
             (None, None) => return Ok(Secret::default()),
             (None, Some(enrolment)) => (DEFAULT, Some(enrolment)),
@@ -57,9 +58,9 @@ impl Pool {
         if !text.contains("@TOKEN@") {
             return Ok(Secret::new(text));
         }
-        let build = self.settings().stock(&node.stock).map(|stock| stock.build_timeout).unwrap_or_default();
+        let build = settings.stock(&node.stock).map(|stock| stock.build_timeout).unwrap_or_default();
         // A create whose answer was lost may be repeated after a search, and the node's own start comes after that.
-        let lasts = build + self.settings().search_time + enrolment.slack;
+        let lasts = build + settings.search_time + enrolment.slack;
         match enrolment.identity.admit(&node.id, &node.name, lasts).await {
             Ok(token) => Ok(Secret::new(text.replace("@TOKEN@", token.expose()))),
             Err(Refused::Store(error)) => Err(error),

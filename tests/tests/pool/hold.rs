@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::world::{FAR, Parts, World};
 
 /// Removes a node from the cloud past the daemon.
-fn vanish(world: &World, node: &Value) {
+pub fn vanish(world: &World, node: &Value) {
     let config = json!({ "extra_params": { "file": world.path("cloud") } }).to_string();
     let library = paths::build().join("libcapstan_cloud_dummy.so");
     let request = json!({ "id": node["node"] }).to_string();

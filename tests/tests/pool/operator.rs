@@ -121,8 +121,10 @@ fn p22_all_that_is_missing_is_told_at_once_with_a_line_for_each() {
 
 #[test]
 fn p25_a_run_begins_its_interval_after_the_one_before_has_ended() {
-    // Each check takes as long as the cloud takes to list its images, which is longer than the interval.
-    let world = World::new(Parts { pool: "nodes = 1", cloud: "latency = { list_images = { ms = 250 } }" });
+    // Each check takes as long as the cloud takes to list its images, which is longer than the interval. What was listed is forgotten
+    // by the next check.
+    let world = World::new(Parts { pool: "nodes = 1", cloud: "latency = { list_images = { ms = 250 } }" })
+        .changed("reconcile_interval_seconds = 0.2", "reconcile_interval_seconds = 0.05");
     let daemon = world.start();
     world.stocked(1);
     let run = || {

@@ -117,16 +117,16 @@ async fn run(place: &Place, loaded: Loaded, options: Vec<SetByOption>) -> Outcom
     let mut signals = signals::Signals::new()?;
 
     let (stop, stopping) = watch::channel(false);
-    let (loaded_drivers, drivers) = watch::channel(None);
+    let (put_together, parts) = watch::channel(None);
     let (reload, reloads) = mpsc::channel(1);
     let store = open_store(&loaded.config).await?;
     let identity = open_identity(&loaded.config, store.as_ref()).await?;
     let certificates = certificates(&loaded, identity.as_ref())?;
-    let reloader = reload::Reloader::new(place, options, &loaded, scrubber, drivers, &notifier);
+    let reloader = reload::Reloader::new(place, options, &loaded, scrubber, parts, &notifier);
     let reloader = tokio::spawn(reloader.certificates(certificates.clone()).serve(reloads));
     let given = Given { own_token: place.own_token.clone(), certificates, store, identity };
     let outcome = tokio::select! {
-        outcome = daemon(&loaded, given, &notifier, stopping, &loaded_drivers) => outcome,
+        outcome = daemon(&loaded, given, &notifier, stopping, &put_together) => outcome,
         () = signals.wait_for_end(&reload, &notifier, &stop) => unreachable_end(),
     };
     reloader.abort();
@@ -152,7 +152,7 @@ async fn daemon(
     given: Given,
     notifier: &Arc<Notifier>,
     stopping: watch::Receiver<bool>,
-    loaded_drivers: &watch::Sender<Option<Registry>>,
+    put_together: &watch::Sender<Option<reload::Parts>>,
 ) -> Outcome {
     let config = &loaded.config;
     let metrics = Metrics::default();
@@ -177,7 +177,6 @@ async fn daemon(
     {
         warn!(%error, "the files of drivers are not watched; `capstan driver reload` loads what has changed");
     }
-    loaded_drivers.send_replace(Some(registry.clone()));
     let readiness = Readiness::default();
     let http = bind_http(loaded, certificates).await?;
     let mut addresses: Vec<String> = http.addresses().iter().map(ToString::to_string).collect();
@@ -219,6 +218,7 @@ async fn daemon(
     if let Some(clouds) = &clouds {
         services = services.merge(orchestrator::clouds::routes(clouds.clone()));
     }
+    put_together.send_replace(Some(reload::Parts { registry: registry.clone(), pool: pool.clone() }));
     let (_, limits) = settings::http_limits(&config.http);
     let daemon = http::Daemon {
         registry: registry.clone(),

@@ -1,11 +1,11 @@
-//! The configuration is read again: what differs in the drivers is done at once, the rest is named.
+//! The configuration is read again: what differs in the drivers and in the pool is done at once, the rest is named.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::tell;
+use super::{roles, tell};
 use crate::{
     cli::{
         place::{Place, SetByOption},
@@ -14,8 +14,16 @@ use crate::{
     config::{Config, Loaded, Secret},
     drivers::Registry,
     http::Certificates,
+    pool::{Applied, Pool},
     telemetry::{Notifier, Scrubber, State},
 };
+
+/// The parts of the daemon that follow another configuration.
+#[derive(Clone)]
+pub struct Parts {
+    pub registry: Registry,
+    pub pool: Option<Pool>,
+}
 
 /// Reads the configuration again when it is asked to.
 pub struct Reloader {
@@ -26,8 +34,8 @@ pub struct Reloader {
     scrubber: Scrubber,
     /// Every secret that may be in the hands of a driver, also of one that has been replaced.
     secrets: Vec<Secret>,
-    /// None until the drivers are loaded.
-    drivers: watch::Receiver<Option<Registry>>,
+    /// None until the daemon is put together.
+    parts: watch::Receiver<Option<Parts>>,
     notifier: Arc<Notifier>,
     /// Of the HTTP listeners, if they speak TLS.
     certificates: Option<Certificates>,
@@ -39,7 +47,7 @@ impl Reloader {
         options: Vec<SetByOption>,
         loaded: &Loaded,
         scrubber: Scrubber,
-        drivers: watch::Receiver<Option<Registry>>,
+        parts: watch::Receiver<Option<Parts>>,
         notifier: &Arc<Notifier>,
     ) -> Self {
         Self {
@@ -48,7 +56,7 @@ impl Reloader {
             running: loaded.config.clone(),
             scrubber,
             secrets: loaded.secret_values(),
-            drivers,
+            parts,
             notifier: Arc::clone(notifier),
             certificates: None,
         }
@@ -63,19 +71,17 @@ impl Reloader {
     /// One reload for each time that is asked, one after the other.
     pub async fn serve(mut self, mut asked: mpsc::Receiver<()>) {
         while asked.recv().await.is_some() {
-            let Ok(registry) = self.drivers.wait_for(Option::is_some).await.map(|registry| registry.clone()) else {
-                return;
-            };
-            let Some(registry) = registry else { return };
+            let Ok(parts) = self.parts.wait_for(Option::is_some).await.map(|parts| parts.clone()) else { return };
+            let Some(parts) = parts else { return };
             tell(&self.notifier, State::Reloading);
-            let taken_over = self.reload(&registry).await;
+            let taken_over = self.reload(&parts).await;
             let status = if taken_over { "reloaded" } else { "the configuration was not taken over: see the log" };
             tell(&self.notifier, State::Status(status));
             tell(&self.notifier, State::Ready);
         }
     }
 
-    async fn reload(&mut self, registry: &Registry) -> bool {
+    async fn reload(&mut self, parts: &Parts) -> bool {
         let (place, options) = (self.place.clone(), self.options.clone());
         // Files are read, those of drivers too.
         let reading = tokio::task::spawn_blocking(move || place.load_all(&options));
@@ -97,7 +103,18 @@ impl Reloader {
         let new: Vec<Secret> = new.collect();
         self.secrets.extend(new);
         self.scrubber.replace(self.secrets.iter().map(Secret::expose));
-        let applied = match registry.apply(settings::driver_settings(&loaded.config, |_| true)).await {
+        let user_data = match &parts.pool {
+            Some(_) => roles::user_data(&loaded.config.pool, self.running.identity.url.is_some()),
+            None => Ok(BTreeMap::new()),
+        };
+        let user_data = match user_data {
+            Ok(user_data) => user_data,
+            Err(fault) => {
+                error!("the configuration was read again and the running one is kept: {fault}");
+                return false;
+            }
+        };
+        let applied = match parts.registry.apply(settings::driver_settings(&loaded.config, |_| true)).await {
             Ok(applied) => applied,
             Err(faults) => {
                 for fault in &faults.0 {
@@ -112,7 +129,12 @@ impl Reloader {
         }
         self.running.drivers = loaded.config.drivers.clone();
         self.running.known_drivers = loaded.config.known_drivers.clone();
-        let rest = needs_restart(&self.running, &loaded.config);
+        let of_pool = match &parts.pool {
+            Some(pool) => pool.apply(&loaded.config.pool, user_data),
+            None => Applied::default(),
+        };
+        let mut rest: Vec<&str> = needs_restart(&self.running, &loaded.config);
+        rest.extend(of_pool.needs_restart.iter().map(String::as_str));
         if !applied.is_empty() {
             let changed: Vec<String> = applied.changed.iter().map(|one| format!("{}.{}", one.kind, one.name)).collect();
             info!(
@@ -121,7 +143,16 @@ impl Reloader {
                 removed = applied.removed.join(" "),
                 "the configuration was read again and the drivers follow it"
             );
-        } else if rest.is_empty() {
+        }
+        if !of_pool.is_empty() {
+            info!(
+                added = of_pool.added.join(" "),
+                changed = of_pool.changed.join(" "),
+                removed = of_pool.removed.join(" "),
+                "the configuration was read again and the pool manager follows it"
+            );
+        }
+        if applied.is_empty() && of_pool.is_empty() && rest.is_empty() {
             info!("the configuration was read again; nothing changed");
         }
         if !rest.is_empty() {

@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     cli::{exit::Failure, settings},
-    config::{Config, Gearman, Role},
+    config::{self, Config, Gearman, Role},
     drivers::{DriverState, Kind, Registry},
     http::{Check, Metrics, Readiness},
     identity::{Identity, node::Keeper},
@@ -150,6 +150,25 @@ const MGM_METHODS: &[&str] = &["get_free_count", "add_node", "is_online", "get_u
 /// What it calls of a cloud's driver, whichever it is.
 const CLOUD_METHODS: &[&str] = &["list_nodes", "create_node", "destroy_node", "list_images", "list_sizes"];
 
+/// What the files say that stocks name, by stock. Only with an address of the authority may they ask for what it gives.
+pub fn user_data(pool: &config::Pool, has_authority_url: bool) -> Result<BTreeMap<String, Secret>, String> {
+    let mut all = BTreeMap::new();
+    for stock in &pool.stocks {
+        let Some(path) = &stock.user_data else { continue };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("pool.user_data: {} cannot be read: {error}; correct the path", path.display()))?;
+        if !has_authority_url && pool::asks_for_enrolment(&text) {
+            return Err(format!(
+                "pool.user_data: {} has a place for a token, an address or an authority, and identity.url is not set; set it to \
+                 where nodes reach this daemon",
+                path.display()
+            ));
+        }
+        all.insert(stock.name.clone(), Secret::new(text));
+    }
+    Ok(all)
+}
+
 /// The pool, put together and not running yet.
 pub fn pool(
     config: &Config,
@@ -174,22 +193,7 @@ pub fn pool(
         }
     }
     let nodes = jobs::Client::lazy(&config.gearman.endpoints(), &way.transport(&config.gearman)?);
-    let mut user_data = BTreeMap::new();
-    for stock in &config.pool.stocks {
-        if let Some(path) = &stock.user_data {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::Usage(format!("pool.user_data: {} cannot be read: {error}; correct the path", path.display()))
-            })?;
-            if config.identity.url.is_none() && pool::asks_for_enrolment(&text) {
-                return Err(Failure::Usage(format!(
-                    "pool.user_data: {} has a place for a token, an address or an authority, and identity.url is not set; set it to \
-                     where nodes reach this daemon",
-                    path.display()
-                )));
-            }
-            user_data.insert(stock.name.clone(), Secret::new(text));
-        }
-    }
+    let user_data = user_data(&config.pool, config.identity.url.is_some()).map_err(Failure::Usage)?;
     let enrolment = identity.zip(config.identity.url.as_ref()).map(|(identity, url)| Enrolment {
         identity: identity.clone(),
         url: url.to_string(),

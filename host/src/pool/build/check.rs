@@ -19,9 +19,10 @@ use crate::{
 
 impl Pool {
     pub(super) async fn check(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
-        if let Some(client) = &self.inner.nodes {
-            let timeout = self.settings().diagnostics_timeout;
-            let build = self.settings().stock(&node.stock).map_or(timeout, |stock| stock.build_timeout);
+        let settings = self.settings();
+        if let Some(client) = self.nodes_client(&settings) {
+            let timeout = settings.diagnostics_timeout;
+            let build = settings.stock(&node.stock).map_or(timeout, |stock| stock.build_timeout);
             // Its worker may come up after the node does: it is asked until the time for the build is over, and once at least.
             let since = node.building_since.unwrap_or_else(now);
             loop {

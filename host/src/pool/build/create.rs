@@ -1,7 +1,8 @@
 //! Asking the cloud for a node, so that no crash makes it two.
 //!
 //! Whether the cloud was asked is written before it is asked. Whoever finds that written and no answer looks for a node of that name
-//! first, for `search_seconds`: a node may show up late. Only then is the cloud asked again.
+//! first, for `search_seconds`: a node may show up late. Only then is the cloud asked again, once; after a second search in vain the
+//! build has failed.
 
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ use crate::{
 
 /// From one search for a node to the next.
 const SEARCH_PAUSE: Duration = Duration::from_secs(2);
+/// So many searches in vain, each after the cloud was asked, end a build. One may be a reply that was lost with its request.
+const SEARCHES: u32 = 2;
+/// What a node's row says when nobody heard the cloud's answer: the daemon ended before it came.
+const UNANSWERED: &str = "the cloud did not answer";
 /// How long a build waits whose cloud has no room for its calls.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -66,9 +71,8 @@ impl Pool {
     /// A call that goes on in the driver is found again after a restart by its token.
     fn pending_options(&self, running: &Running, node: &Node) -> CallOptions {
         let keep = running.handle_keeper();
-        let stock = self.settings().stock(&node.stock);
         CallOptions {
-            deadline: stock.map(|stock| stock.build_timeout),
+            deadline: self.settings().stock(&node.stock).map(|stock| stock.build_timeout),
             request_id: running.job.request_id.clone().unwrap_or_else(|| running.job.id.clone()),
             on_pending: Some(std::sync::Arc::new(move |pending| {
                 keep(Some(pending.token.clone().into_bytes()));
@@ -81,6 +85,8 @@ impl Pool {
     async fn not_created(&self, running: &Running, mut node: Node, error: DriverError) -> Result<Step, Error> {
         if Made::by(&error) == Made::Perhaps {
             tracing::warn!(node = node.name, cloud = node.cloud, %error, "the cloud may have made a node; it is searched");
+            node.reason = format!("{error} ({})", error.code);
+            let node = self.save(running, node, None).await?;
             return self.search(running, node).await;
         }
         node.asked_at = None;
@@ -93,9 +99,10 @@ impl Pool {
     }
 
     /// Looks for a node that the cloud may have made.
-    async fn search(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
+    async fn search(&self, running: &Running, node: Node) -> Result<Step, Error> {
+        let settings = self.settings();
         let asked_at = node.asked_at.unwrap_or_default();
-        let limit = i64::try_from(self.settings().search_time.as_millis()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(settings.search_time.as_millis()).unwrap_or(i64::MAX);
         if let Some(token) = running.job.handle.as_deref().and_then(|handle| std::str::from_utf8(handle).ok())
             && let Ok(cloud) = self.cloud(&node.cloud)
             && cloud.has("recover")
@@ -106,7 +113,7 @@ impl Pool {
         loop {
             let cloud = match self.cloud(&node.cloud) {
                 Ok(cloud) => cloud,
-                Err(why) => return Ok(Step::End(Next::Later { after: self.settings().failed_interval, why })),
+                Err(why) => return Ok(Step::End(Next::Later { after: settings.failed_interval, why })),
             };
             let outcome = cloud.named(&node.name).await;
             match outcome {
@@ -117,15 +124,14 @@ impl Pool {
                     }
                     // Time in which the cloud could not be searched does not count.
                     if now().saturating_sub(asked_at) >= limit {
-                        node.asked_at = None;
-                        return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
+                        return self.not_found(running, node).await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(node = node.name, cloud = node.cloud, %error, "the cloud cannot be searched for a node");
                 }
             }
-            match running.pause(SEARCH_PAUSE.min(self.settings().search_time / 4)).await {
+            match running.pause(SEARCH_PAUSE.min(settings.search_time / 4)).await {
                 Some(Stop::Ending) => return Ok(Step::End(Next::Released)),
                 Some(Stop::Cancelled) => {
                     return Ok(Step::End(
@@ -137,6 +143,19 @@ impl Pool {
         }
     }
 
+    /// A search was in vain: the cloud is asked once more, or the build has failed. It is deleted like a node that is there, which looks
+    /// for it again; should it show up later still, it is an orphan.
+    async fn not_found(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
+        node.missed += 1;
+        if node.missed < SEARCHES {
+            node.asked_at = None;
+            return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
+        }
+        let said = if node.reason.is_empty() { UNANSWERED } else { node.reason.as_str() };
+        let reason = format!("Error creating node: {said}; asked {SEARCHES} times, the cloud has made none");
+        Ok(Step::End(self.give_up(running, node, Fault::NotMade, &reason).await?))
+    }
+
     /// The cloud has the node: its id is written down.
     async fn adopt(&self, running: &Running, mut node: Node, found: &CloudNode) -> Result<Step, Error> {
         node.node = Some(found.id.clone());
@@ -144,6 +163,7 @@ impl Pool {
         node.asked_at = None;
         node.building_since = Some(now());
         node.missed = 0;
+        node.reason.clear();
         node.state = State::Building;
         let node = self.save(running, node, Some("building")).await?;
         failpoint::reached("pool.create.recorded");

@@ -19,7 +19,7 @@ impl Pool {
     pub(super) async fn register(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
         // Asked before, without an answer: the server may have it.
         if node.asked_at.is_some() {
-            match self.api().named(&node.name).await {
+            match self.api().device(node.device.as_deref(), &node.name).await {
                 Ok(Some(device)) => {
                     node.device = Some(device.id);
                     return self.registered(running, node).await;

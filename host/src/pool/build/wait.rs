@@ -29,7 +29,8 @@ impl Pool {
             node.asked_at = node.asked_at.or(Some(now()));
             return Ok(Step::On(Box::new(self.save(running, node, None).await?)));
         };
-        let stock = self.settings().stock(&node.stock);
+        let settings = self.settings();
+        let stock = settings.stock(&node.stock);
         let (timeout, poll) = stock.map_or((Duration::from_secs(120), Duration::from_secs(3)), |stock| {
             (stock.build_timeout, stock.poll_interval)
         });
@@ -38,7 +39,7 @@ impl Pool {
         loop {
             let cloud = match self.cloud(&node.cloud) {
                 Ok(cloud) => cloud,
-                Err(why) => return Ok(Step::End(Next::Later { after: self.settings().failed_interval, why })),
+                Err(why) => return Ok(Step::End(Next::Later { after: settings.failed_interval, why })),
             };
             let age = Duration::from_millis(u64::try_from(now().saturating_sub(since)).unwrap_or_default());
             match cloud.get(&id, &node.name).await {

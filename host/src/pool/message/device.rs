@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// How often it is looked how far a node is.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked how far a node is whose job another daemon may be doing.
+const LOOK: Duration = Duration::from_secs(1);
 /// libra's API waits 30 seconds for a DELETE_DEVICE; it is told in time that the cloud has not let go yet.
 const DELETE_WAIT: Duration = Duration::from_secs(25);
 
@@ -30,10 +30,11 @@ impl Pool {
         running: &Running,
         request: &Request,
     ) -> Result<Result<Answer, Next>, Error> {
+        let settings = self.settings();
         let named = request.get("stock").and_then(Value::as_str);
         let stock = match named {
-            Some(name) => self.settings().stock(name),
-            None => self.settings().stocks.first(),
+            Some(name) => settings.stock(name),
+            None => settings.stocks.first(),
         };
         let Some(stock) = stock else {
             return Ok(Ok(Err((format!("there is no stock {}", named.unwrap_or("at all")), Map::new()))));
@@ -42,11 +43,11 @@ impl Pool {
         let id = running.job.id.to_ascii_lowercase();
         let begun = self.node(&id).await?;
         if begun.is_none() {
-            let spec = match self.spec(stock).await {
+            let spec = match self.spec(&settings, stock).await {
                 Ok(spec) => spec,
                 Err(reason) => return Ok(Ok(Err((reason, Map::new())))),
             };
-            let key = StockKey::of(&stock.cloud, &self.settings().driver, &spec);
+            let key = StockKey::of(&stock.cloud, &settings.driver, &spec);
             let node = plan(stock, &key, spec, Origin::Message, Some(id.clone()));
             running
                 .write(move |tx| {
@@ -58,6 +59,7 @@ impl Pool {
                 .await?;
             failpoint::reached("pool.build.intended");
         }
+        let mut news = self.inner.news.listen();
         loop {
             let Some(node) = self.node(&id).await? else {
                 return Ok(Ok(Err(("the node's row is gone".to_owned(), Map::new()))));
@@ -74,7 +76,11 @@ impl Pool {
                 state if state.is_being_built() => {}
                 _ => return Ok(Ok(Err((node.reason, known)))),
             }
-            match running.pause(LOOK).await {
+            let stop = tokio::select! {
+                stop = running.pause(LOOK) => stop,
+                () = news.about(&id) => running.stop(),
+            };
+            match stop {
                 Some(Stop::Ending) => return Ok(Err(Next::Released)),
                 Some(Stop::Cancelled) => {
                     self.change(node, |tx, node| order_delete(tx, node, "its message was cancelled")).await?;
@@ -110,7 +116,7 @@ impl Pool {
             return Ok(Ok(Err((reason, Map::new()))));
         };
         failpoint::reached("pool.delete.intended");
-        let began = tokio::time::Instant::now();
+        let (began, mut news) = (tokio::time::Instant::now(), self.inner.news.listen());
         loop {
             let node = self.node(&id).await?;
             if node.is_none_or(|node| node.state == State::Deleted) {
@@ -123,7 +129,11 @@ impl Pool {
                 let why = why.unwrap_or_else(|| "the cloud has not let go of it yet".to_owned());
                 return Ok(Ok(Err((format!("{why}; it is still being deleted"), Map::new()))));
             }
-            if running.pause(LOOK).await == Some(Stop::Ending) {
+            let stop = tokio::select! {
+                stop = running.pause(LOOK) => stop,
+                () = news.about(&id) => running.stop(),
+            };
+            if stop == Some(Stop::Ending) {
                 return Ok(Err(Next::Released));
             }
         }

@@ -42,7 +42,8 @@ fn address(request: &Request) -> Result<IpAddr, (String, Map<String, Value>)> {
 impl Pool {
     /// The cloud that a request names, or that of the first stock.
     fn cloud_of(&self, request: &Request) -> Result<&Cloud, (String, Map<String, Value>)> {
-        let first = self.settings().stocks.first().map(|stock| stock.cloud.as_str());
+        let settings = self.settings();
+        let first = settings.stocks.first().map(|stock| stock.cloud.as_str());
         let name = request.get("cloud").and_then(Value::as_str).or(first).unwrap_or("default");
         self.cloud(name).map_err(|reason| (reason, Map::new()))
     }
@@ -100,7 +101,7 @@ impl Pool {
         if record.state == IpState::Held {
             return Ok(Ok(Ok(told(&record))));
         }
-        let began = tokio::time::Instant::now();
+        let (began, limit) = (tokio::time::Instant::now(), self.settings().search_time);
         loop {
             let now = cloud.ips().await;
             if let Ok(now) = now
@@ -109,13 +110,13 @@ impl Pool {
                 record = hold(running, record, &found).await?;
                 return Ok(Ok(Ok(told(&record))));
             }
-            if began.elapsed() >= self.settings().search_time {
+            if began.elapsed() >= limit {
                 record.state = IpState::Released;
                 save(running, record).await?;
                 let reason = "the cloud did not answer and shows no new address";
                 return Ok(Ok(Err((reason.to_owned(), Map::new()))));
             }
-            if running.pause(SEARCH_PAUSE.min(self.settings().search_time / 4)).await == Some(Stop::Ending) {
+            if running.pause(SEARCH_PAUSE.min(limit / 4)).await == Some(Stop::Ending) {
                 return Ok(Err(Next::Released));
             }
         }

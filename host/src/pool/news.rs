@@ -1,0 +1,47 @@
+//! What has just happened on this daemon, for whoever waits for it: that a job's handler has returned, or that a step has changed a
+//! node. Only a hint to look into the store: what happens on another daemon is seen at the next look.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast::{self, Receiver, Sender, error::RecvError};
+
+/// News that a listener may lag behind; one that lags more looks once too often.
+const KEPT: usize = 1024;
+
+/// Tells whoever listens.
+pub(super) struct News(Sender<Arc<str>>);
+
+/// Hears everything that is told from its making on.
+pub(super) struct Listener(Receiver<Arc<str>>);
+
+impl Default for News {
+    fn default() -> Self {
+        Self(broadcast::channel(KEPT).0)
+    }
+}
+
+impl News {
+    /// Something has happened to the job or the node of this id.
+    pub fn tell(&self, id: &str) {
+        let _nobody_listens = self.0.send(id.into());
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self) -> Listener {
+        Listener(self.0.subscribe())
+    }
+}
+
+impl Listener {
+    /// Waits until something may have happened to the job or the node of this id.
+    pub async fn about(&mut self, id: &str) {
+        loop {
+            match self.0.recv().await {
+                Ok(told) if *told != *id => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                // The pool, which tells, is there for as long as anybody listens.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
