@@ -27,9 +27,14 @@ impl Gearmand {
 
     /// Starts one on this port.
     pub fn start_on(port: u16) -> Self {
+        Self::start_by(Command::new("gearmand"), port)
+    }
+
+    /// Starts one on this port by a command that may have arguments already: `gearmand`, or what runs it in its own place.
+    pub fn start_by(mut command: Command, port: u16) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let process = Process::spawn(
-            Command::new("gearmand")
+            command
                 .args(["-L", "127.0.0.1", "-t", "4", "--verbose=ERROR", "-p", &port.to_string()])
                 .arg("-l")
                 .arg(folder.path().join("log"))

@@ -11,6 +11,7 @@
 mod balancer;
 mod driver_call;
 mod driver_load;
+mod durable;
 mod gearman_round_trip;
 mod haproxy;
 mod hosted;
@@ -21,6 +22,12 @@ mod measure;
 mod member_change;
 mod memory;
 mod overrun;
+mod pool;
+#[allow(dead_code, reason = "the store's own suites use the rest")]
+#[path = "../../../host/tests/store_support/postgres.rs"]
+mod postgres;
+mod postgres_jobs;
+mod recovery;
 mod reload;
 mod rendered_haproxy;
 mod report;
@@ -36,7 +43,7 @@ use rivals::Rivals;
 
 type Subject = fn(&mut Report, &Rivals);
 
-const SUBJECTS: [(&str, Subject); 12] = [
+const SUBJECTS: [(&str, Subject); 17] = [
     ("driver_call", driver_call::run),
     ("driver_load", driver_load::run),
     ("gearman_round_trip", gearman_round_trip::run),
@@ -49,6 +56,11 @@ const SUBJECTS: [(&str, Subject); 12] = [
     ("member_change", |report, _| member_change::run(report)),
     ("start", |report, _| start::run(report)),
     ("rendered_haproxy", |report, _| rendered_haproxy::run(report)),
+    ("durable_accept", durable::run),
+    ("postgres_jobs", |report, _| postgres_jobs::run(report)),
+    ("pool_build", |report, _| pool::build::run(report)),
+    ("pool_sweep", |report, _| pool::sweep::run(report)),
+    ("recovery", |report, _| recovery::run(report)),
 ];
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's output is its report")]
@@ -58,6 +70,11 @@ fn main() -> ExitCode {
         && first == "--load-once"
     {
         return driver_load::load_once(rest);
+    }
+    if let Some((first, rest)) = arguments.split_first()
+        && first == durable::ACCEPT
+    {
+        return durable::accept(rest);
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         // `cargo test --all-targets` comes by as well.

@@ -36,6 +36,16 @@ impl Memory {
     }
 }
 
+/// The most that one process and those below it have had resident so far, in MiB: the sum of each one's own peak.
+pub fn peak(id: u32) -> f64 {
+    let of = |id| {
+        let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak.map_or(0.0, |peak: f64| peak / 1024.0)
+    };
+    with_those_below(id).map(of).sum()
+}
+
 /// Processor time so far of one process and of all below it that have not ended, in nanoseconds.
 pub fn processor_time(id: u32) -> u64 {
     with_those_below(id).map(processor_time_of).sum()

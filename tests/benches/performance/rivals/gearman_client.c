@@ -1,5 +1,6 @@
-/* A plain libgearman client: foreground jobs, one after the other in each thread.
- * gearman_client HOST PORT FUNCTION PAYLOAD-FILE THREADS WARM-UP JOBS
+/* A plain libgearman client: jobs one after the other in each thread, each awaited to its end, or in the background until the
+ * server has taken it on.
+ * gearman_client HOST PORT FUNCTION PAYLOAD-FILE THREADS WARM-UP JOBS foreground|background
  * (warm-up and jobs per thread). Prints "elapsed NANOSECONDS", then one line of nanoseconds for each job. Ends with 1 at the
  * first job that fails or answers nothing: without a server libgearman fails 140,000 jobs in a second. */
 #include <libgearman/gearman.h>
@@ -7,10 +8,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static const char *host, *function;
-static int port, warm_up, jobs;
+static int port, warm_up, jobs, in_background;
 static char *payload;
 static size_t payload_size;
 static pthread_barrier_t begin;
@@ -26,6 +28,15 @@ static void run(gearman_client_st *client)
 {
     gearman_return_t outcome;
     size_t size = 0;
+    if (in_background) {
+        gearman_job_handle_t handle;
+        outcome = gearman_client_do_background(client, function, NULL, payload, payload_size, handle);
+        if (gearman_failed(outcome)) {
+            fprintf(stderr, "a job was not taken on: %s %s\n", gearman_strerror(outcome), gearman_client_error(client));
+            exit(1);
+        }
+        return;
+    }
     void *answer = gearman_client_do(client, function, NULL, payload, payload_size, &size, &outcome);
     if (gearman_failed(outcome) || size == 0) {
         fprintf(stderr, "a job failed: %s %s\n", gearman_strerror(outcome), gearman_client_error(client));
@@ -57,7 +68,7 @@ static void *caller(void *argument)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8) {
+    if (argc != 9) {
         return 64;
     }
     host = argv[1];
@@ -66,6 +77,7 @@ int main(int argc, char **argv)
     int threads = atoi(argv[5]);
     warm_up = atoi(argv[6]);
     jobs = atoi(argv[7]);
+    in_background = strcmp(argv[8], "background") == 0;
 
     FILE *file = fopen(argv[4], "rb");
     if (file == NULL || threads < 1 || threads > 256 || jobs < 1) {

@@ -81,14 +81,32 @@ impl Rivals {
         workers
     }
 
-    /// Foreground jobs from a plain libgearman client; see `gearman_client.c`. `warm_up` and `jobs` are per thread.
+    /// Foreground jobs from a plain libgearman client; see `gearman_client.c`. `warm_up` and `jobs` are per thread. Answers the
+    /// times and how many jobs ended in a second.
     pub fn gearman_client(&self, to: &Target<'_>, threads: usize, warm_up: usize, jobs: usize) -> (Round, f64) {
+        self.gearman_load("foreground", to, threads, warm_up, jobs)
+    }
+
+    /// As [`Rivals::gearman_client`], in the background: each job until the server has taken it on.
+    pub fn gearman_submitter(&self, to: &Target<'_>, threads: usize, warm_up: usize, jobs: usize) -> (Round, f64) {
+        self.gearman_load("background", to, threads, warm_up, jobs)
+    }
+
+    fn gearman_load(
+        &self,
+        mode: &str,
+        to: &Target<'_>,
+        threads: usize,
+        warm_up: usize,
+        jobs: usize,
+    ) -> (Round, f64) {
         let payload = self.program("payload");
         fs::File::create(&payload).and_then(|mut file| file.write_all(to.payload)).expect("the payload is written");
         let output = Command::new(self.program("gearman_client"))
             .args(["127.0.0.1", &to.port.to_string(), to.function])
             .arg(&payload)
             .args([threads, warm_up, jobs].map(|number| number.to_string()))
+            .arg(mode)
             .stdin(Stdio::null())
             .output()
             .expect("the libgearman client runs");

@@ -1,0 +1,92 @@
+//! The pool manager with the dummy cloud, as the daemon runs it.
+
+pub mod build;
+pub mod sweep;
+
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use capstan_tests::{
+    daemon::{Setup, Site},
+    http, paths,
+};
+use serde_json::Value;
+
+/// A site whose daemon keeps `nodes` nodes. `pool` and `cloud` are further TOML of `[pool]` and of the cloud's `extra_params`.
+pub fn site(nodes: usize, pool: &str, cloud: &str) -> Site {
+    let site = Site::new(Setup::default());
+    site.configure(&format!(
+        r#"[daemon]
+roles = ["pool-manager"]
+state_dir = "@ROOT@/state"
+run_dir = "@ROOT@/run"
+[store]
+url = "sqlite:capstan.db"
+[http]
+listen = ["127.0.0.1:{http}"]
+[gearman]
+servers = ["embedded"]
+embedded_listen = "127.0.0.1:{gearman}"
+[drivers]
+directory = "{directory}"
+trust_own_files = true
+[known_drivers.mgm.local]
+library = "libcapstan_mgm_local.so"
+[known_drivers.mgm.local.config]
+socket = "@ROOT@/run/capstan.sock"
+token = {{ file = "@ROOT@/run/device.token" }}
+[known_drivers.cloud.dummy]
+library = "libcapstan_cloud_dummy.so"
+[cloud_farm.default]
+engine = "dummy"
+[cloud_farm.default.extra_params]
+{cloud}
+[pool]
+driver = "local"
+image = "debian-12"
+size = "small"
+diagnostics = false
+nodes = {nodes}
+builds_at_once = 100
+calls_per_second = 100000
+{pool}
+"#,
+        http = site.http_port,
+        gearman = site.job_server_port,
+        directory = paths::build().display(),
+    ));
+    site
+}
+
+/// What a path of the daemon answers.
+pub fn get(site: &Site, path: &str) -> Value {
+    let answer = http::get(site.http_port, path, "").expect("the daemon answers");
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.json()
+}
+
+/// A count of the stock's nodes.
+pub fn count(status: &Value, state: &str) -> u64 {
+    status["stocks"][0]["counts"][state].as_u64().expect("a count of nodes")
+}
+
+/// Looks at the pool's status every 100 ms until it is as wanted.
+pub fn wait_until(site: &Site, limit: Duration, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+    let end = Instant::now() + limit;
+    loop {
+        let status = get(site, "/pool/v1/status");
+        if is_so(&status) {
+            return status;
+        }
+        assert!(Instant::now() < end, "the pool is not as wanted after {limit:?}: {status}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Milliseconds since 1970, as the daemon counts.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    i64::try_from(since.as_millis()).expect("a time of this age")
+}
