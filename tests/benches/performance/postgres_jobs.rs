@@ -105,8 +105,7 @@ pub fn run(report: &mut Report) {
     ]);
     let (runtime, folder) = (Runtime::new().expect("a runtime"), scratch::folder());
     let open = |settings: Settings| runtime.block_on(Store::open(&settings, &[])).expect("the store opens");
-    let stores =
-        [open(Settings::postgres(database.url())), open(Settings::sqlite(folder.path().join("capstan.db")))];
+    let stores = [open(Settings::postgres(database.url())), open(Settings::sqlite(folder.path().join("capstan.db")))];
     let mut rates: [[Vec<f64>; 3]; 2] = Default::default();
     for round in 0..ROUNDS {
         for place in 0..stores.len() {

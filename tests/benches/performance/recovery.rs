@@ -62,7 +62,9 @@ pub fn run(report: &mut Report) {
             let begun_at = pool::now();
             let (next, nanoseconds) = start(&site);
             readies.push(nanoseconds);
-            first.push(u64::try_from(first_done(&file, before) - begun_at).expect("it is done after the start") * 1_000_000);
+            first.push(
+                u64::try_from(first_done(&file, before) - begun_at).expect("it is done after the start") * 1_000_000,
+            );
             daemon = next;
         }
         end(daemon);

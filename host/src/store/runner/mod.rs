@@ -156,7 +156,7 @@ impl Runner {
         if claims.is_empty() {
             return Ok(());
         }
-        let claimed = self.store.write(move |tx| {
+        let claimed = self.store.write_locking(move |tx| {
             let mut all = Vec::new();
             for claim in &claims {
                 all.extend(jobs::claim(tx, claim)?);
@@ -228,7 +228,7 @@ async fn keep(store: &Store, lease: &JobLease, time: Duration, cancel: &watch::S
     loop {
         tokio::time::sleep(time / 3).await;
         let held = lease.clone();
-        match store.write(move |tx| jobs::renew(tx, &held, time)).await {
+        match store.write_locking(move |tx| jobs::renew(tx, &held, time)).await {
             Ok(renewed) if renewed.cancel_requested || renewed.is_overdue => {
                 cancel.send_if_modified(|cancel| !std::mem::replace(cancel, true));
             }
@@ -244,7 +244,7 @@ async fn keep(store: &Store, lease: &JobLease, time: Duration, cancel: &watch::S
 async fn write_end(store: &Store, lease: &JobLease, next: &Next) {
     loop {
         let (held, next) = (lease.clone(), next.clone());
-        let written = store.write(move |tx| match &next {
+        let written = store.write_locking(move |tx| match &next {
             Next::Done(result) => jobs::complete(tx, &held, Some(&result.to_string())),
             Next::Later { after, why } => jobs::fail(tx, &held, why, Retry::After(*after)).map(drop),
             Next::Failed(reason) => jobs::fail(tx, &held, reason, Retry::Never).map(drop),

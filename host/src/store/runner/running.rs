@@ -65,7 +65,7 @@ impl Running {
     /// Says how far the job is. That it cannot be stored is no reason to stop.
     pub async fn progress(&self, percent: Option<u8>, text: impl Into<String>) {
         let (lease, progress) = (self.lease.clone(), Progress { percent, text: Some(text.into()) });
-        let _only_for_people = self.store.write(move |tx| jobs::report(tx, &lease, &progress)).await;
+        let _only_for_people = self.store.write_locking(move |tx| jobs::report(tx, &lease, &progress)).await;
     }
 
     /// A way to keep the handle of a driver's call that goes on, from a place that cannot wait.
@@ -74,7 +74,7 @@ impl Running {
         move |handle| {
             let (store, lease) = (store.clone(), lease.clone());
             tokio::spawn(async move {
-                let kept = store.write(move |tx| jobs::save_handle(tx, &lease, handle.as_deref())).await;
+                let kept = store.write_locking(move |tx| jobs::save_handle(tx, &lease, handle.as_deref())).await;
                 if let Err(error) = kept {
                     tracing::warn!(%error, "the handle of a pending call cannot be kept; after a restart the cloud is searched");
                 }

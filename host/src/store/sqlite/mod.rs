@@ -1,7 +1,8 @@
 //! The store in one SQLite file.
 //!
-//! One thread writes: it takes what callers have handed in meanwhile into one transaction, each in a savepoint of its own, and
-//! answers all of them after the one commit that brought it to the disk. A few threads read, each on a state of its own.
+//! One thread writes: it takes what callers have handed in meanwhile into one transaction and answers all of them after the one
+//! commit that brought it to the disk. Where one of them is not to be kept it does so again, each in a savepoint of its own. A few
+//! threads read, each on a state of its own.
 
 mod connection;
 mod exchange;

@@ -24,8 +24,22 @@ pub(super) struct Writer {
     _lock: Lock,
 }
 
+/// What is undone when one change of a group is not to be kept.
+#[derive(Clone, Copy, PartialEq)]
+enum Undo {
+    /// That change: each has a savepoint of its own, which costs a copy of every page that the change touches.
+    Each,
+    /// The group, which is run again.
+    Group,
+}
+
 /// A group that was not stored, and why.
-struct Broken(Error);
+enum Broken {
+    /// The store failed.
+    By(Error),
+    /// One of its changes is not to be kept, and had no savepoint.
+    Undone,
+}
 
 impl Writer {
     pub fn new(connection: Connection, path: &Path, clock: Clock, queue: Queue, reports: Reports, lock: Lock) -> Self {
@@ -46,8 +60,11 @@ impl Writer {
         // What is damaged gets worse with each change.
         let damage = self.reports.pulse.damage();
         let stored = match damage {
-            Some(damage) => Err(Broken(damage)),
-            None => self.together(&mut group),
+            Some(damage) => Err(Broken::By(damage)),
+            None => self.together(&mut group, Undo::Group).or_else(|broken| match broken {
+                Broken::Undone if group.len() > 1 => self.together(&mut group, Undo::Each),
+                broken => Err(broken),
+            }),
         };
         match stored {
             Ok(brings_jobs) => {
@@ -56,11 +73,13 @@ impl Writer {
                     self.reports.arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
                 }
             }
+            // One alone that is not to be kept: nothing is.
+            Err(Broken::Undone) => group.into_iter().for_each(|work| work.answer(Ok(()))),
             // One too many for a disk that is nearly full must not cost the others their change.
-            Err(Broken(error)) if group.len() > 1 && !matches!(error, Error::Corrupt(_)) => {
+            Err(Broken::By(error)) if group.len() > 1 && !matches!(error, Error::Corrupt(_)) => {
                 group.into_iter().for_each(|work| self.store(vec![work]));
             }
-            Err(Broken(error)) => {
+            Err(Broken::By(error)) => {
                 self.reports.pulse.failed(&error);
                 group.into_iter().for_each(|work| work.answer(Err(error.clone())));
             }
@@ -68,12 +87,12 @@ impl Writer {
     }
 
     /// Runs all of a group in one transaction and commits it, which syncs. Says whether there are new jobs.
-    fn together(&self, group: &mut [Boxed]) -> Result<bool, Broken> {
+    fn together(&self, group: &mut [Boxed], undo: Undo) -> Result<bool, Broken> {
         if !self.connection.is_autocommit() {
             self.sql("ROLLBACK")?;
         }
         self.sql("BEGIN IMMEDIATE")?;
-        let ran = self.each(group).and_then(|ran| self.sql("COMMIT").map(|()| ran));
+        let ran = self.each(group, undo).and_then(|ran| self.sql("COMMIT").map(|()| ran));
         match ran {
             Ok(brings_jobs) => {
                 self.reports.pulse.well();
@@ -89,24 +108,29 @@ impl Writer {
         }
     }
 
-    fn each(&self, group: &mut [Boxed]) -> Result<bool, Broken> {
+    fn each(&self, group: &mut [Boxed], undo: Undo) -> Result<bool, Broken> {
         let now = self.clock.now();
         let mut brings_jobs = false;
         for work in group {
-            self.sql("SAVEPOINT change")?;
+            if undo == Undo::Each {
+                self.sql("SAVEPOINT change")?;
+            }
             let mut session = Statements::new(&self.connection, &self.path);
             match work.run(Transaction::new(&mut session, now, true)) {
                 Ran::Keep(brings) => brings_jobs |= brings,
+                Ran::Undo(None) if undo == Undo::Group => return Err(Broken::Undone),
                 Ran::Undo(None) => self.sql("ROLLBACK TO change")?,
-                Ran::Undo(Some(error)) | Ran::Rerun(error) => return Err(Broken(error)),
+                Ran::Undo(Some(error)) | Ran::Rerun(error) => return Err(Broken::By(error)),
             }
-            self.sql("RELEASE change")?;
+            if undo == Undo::Each {
+                self.sql("RELEASE change")?;
+            }
         }
         Ok(brings_jobs)
     }
 
     fn sql(&self, sql: &str) -> Result<(), Broken> {
         let run = self.connection.prepare_cached(sql).and_then(|mut statement| statement.raw_execute());
-        run.map(drop).map_err(|error| Broken(failure::of(&error, &self.path)))
+        run.map(drop).map_err(|error| Broken::By(failure::of(&error, &self.path)))
     }
 }

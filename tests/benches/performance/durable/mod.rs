@@ -127,7 +127,10 @@ pub fn run(report: &mut Report, rivals: &Rivals) {
             kept: None,
         });
         report.row(Row {
-            what: format!("the same, {clients} client(s), at the store, {:.0} jobs to a sync", median(&groups.borrow())),
+            what: format!(
+                "the same, {clients} client(s), at the store, {:.0} jobs to a sync",
+                median(&groups.borrow())
+            ),
             ours: format!("{:.0} jobs/s", ours.0),
             beside: format!("SQLite alone {alone:.0} jobs/s"),
             relation: format!("{:.0} % of SQLite alone", ours.0 / alone * 100.0),

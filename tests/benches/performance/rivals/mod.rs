@@ -92,14 +92,7 @@ impl Rivals {
         self.gearman_load("background", to, threads, warm_up, jobs)
     }
 
-    fn gearman_load(
-        &self,
-        mode: &str,
-        to: &Target<'_>,
-        threads: usize,
-        warm_up: usize,
-        jobs: usize,
-    ) -> (Round, f64) {
+    fn gearman_load(&self, mode: &str, to: &Target<'_>, threads: usize, warm_up: usize, jobs: usize) -> (Round, f64) {
         let payload = self.program("payload");
         fs::File::create(&payload).and_then(|mut file| file.write_all(to.payload)).expect("the payload is written");
         let output = Command::new(self.program("gearman_client"))
