@@ -19,7 +19,7 @@ pub fn site(nodes: usize, pool: &str, cloud: &str) -> Site {
     let site = Site::new(Setup::default());
     site.configure(&format!(
         r#"[daemon]
-roles = ["pool-manager"]
+roles = ["lbaas", "pool-manager"]
 state_dir = "@ROOT@/state"
 run_dir = "@ROOT@/run"
 [store]
