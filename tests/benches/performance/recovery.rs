@@ -1,7 +1,7 @@
 //! A daemon that was killed at work, on a store with 100,000 jobs: from its start to the first job done.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -142,7 +142,7 @@ fn first_done(file: &Path, after: i64) -> i64 {
 }
 
 /// Lets the daemon work; answers how many jobs it did in a second.
-fn works(file: &PathBuf) -> f64 {
+fn works(file: &Path) -> f64 {
     let (begun, since) = (Instant::now(), pool::now());
     thread::sleep(WORKS);
     let number: i64 = look(file, "SELECT COUNT(*) FROM jobs WHERE finished_at > ?1", since);
