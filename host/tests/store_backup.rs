@@ -241,7 +241,7 @@ async fn a_check_tells_what_a_room_says_always_holds() {
         let checked = check(place.settings(), &[THINGS], &[HELD]).unwrap();
         assert_eq!(checked.faults, ["things none: a thing without a number"]);
         let facts = facts(place.settings(), &[THINGS]).unwrap();
-        assert_eq!(facts.schema, [("store".to_owned(), 2), ("things".to_owned(), 1)]);
+        assert_eq!(facts.schema, [("store".to_owned(), 3), ("things".to_owned(), 1)]);
         assert!(facts.bytes > 0 && facts.deployment == store.deployment());
     }
     let missing = facts(Place::sqlite().settings(), &[THINGS]).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! A daemon that was killed at work, on a store with 100,000 jobs: from its start to the first job done.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use capstan::store::{
     Error, Settings, Store,
     jobs::{self, Claim, NewJob},
 };
-use capstan_tests::{daemon::Site, process::Process};
+use capstan_tests::process::Process;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -24,7 +24,7 @@ use crate::{
 
 const STORED: usize = 100_000;
 /// Jobs that wait where the others are finished.
-const WAITING: usize = 20_000;
+const WAITING: usize = 50_000;
 const KILLS: usize = 5;
 /// How long the daemon works before it is killed.
 const WORKS: Duration = Duration::from_millis(500);
@@ -40,7 +40,7 @@ pub fn run(report: &mut Report) {
     report.subject(
         "A daemon killed at work",
         &format!(
-            "Role pool-manager, store in SQLite, jobs of the kind {KIND}, which ask the dummy cloud for a node that is not there and are done. The \
+            "Roles lbaas and pool-manager, store in SQLite, jobs of the kind {KIND}, which ask the dummy cloud for a node that is not there and are done. The \
              daemon works for {} ms, is killed with SIGKILL and started again, {KILLS} times; by the times that the jobs in the store carry, in \
              milliseconds.",
             WORKS.as_millis()
@@ -142,7 +142,7 @@ fn first_done(file: &Path, after: i64) -> i64 {
 }
 
 /// Lets the daemon work; answers how many jobs it did in a second.
-fn works(file: &PathBuf) -> f64 {
+fn works(file: &Path) -> f64 {
     let (begun, since) = (Instant::now(), pool::now());
     thread::sleep(WORKS);
     let number: i64 = look(file, "SELECT COUNT(*) FROM jobs WHERE finished_at > ?1", since);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{count, get, now, site, wait_until};
+use super::{MOST_QUEUED, count, get, now, site, wait_until};
 use crate::{
     memory,
     report::{Report, Row},
@@ -21,7 +21,7 @@ pub fn run(report: &mut Report) {
         "A stock of 1,000 nodes",
         &format!(
             "The daemon with an empty store on the disk and the dummy cloud in memory, each driver in a process of its own: {NODES} nodes that take {} s \
-             each, {AT_ONCE} at a time, looked at every 0.2 s, without DIAGNOSTICS, registered with the daemon's own device API. From the start of \
+             each, {AT_ONCE} at a time, looked at every 0.2 s, without DIAGNOSTICS, with room for {MOST_QUEUED} calls that wait for a driver, registered with the daemon's own device API. From the start of \
              the daemon until the last one is in stock, once. Processor time and memory are those of the daemon and its drivers' processes.",
             BUILD.as_secs()
         ),
@@ -30,7 +30,8 @@ pub fn run(report: &mut Report) {
     let site = site(NODES, "check_interval_seconds = 1\npoll_interval_seconds = 0.2", &cloud);
     let begun_at = now();
     let (daemon, _) = start(&site);
-    wait_until(&site, Duration::from_secs(120), |status| count(status, "ready") == NODES as u64);
+    wait_until(&site, Duration::from_secs(120), |status| count(status, "ready") == NODES as u64)
+        .unwrap_or_else(|status| panic!("the stock does not fill: {status}"));
     let (processor, peak) = (memory::processor_time(daemon.id()) as f64 / 1e9, memory::peak(daemon.id()));
     let nodes = get(&site, "/pool/v1/nodes?limit=1000");
     let ready_at = nodes["nodes"].as_array().into_iter().flatten().filter_map(|node| node["ready_at"].as_i64());
