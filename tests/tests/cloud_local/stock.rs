@@ -15,7 +15,7 @@ use crate::support::{self, LONG, Node};
 fn site() -> Site {
     let site = Site::new(Setup::default());
     let (http, gearman) = (site.http_port, site.job_server_port);
-    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/images");
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config/images");
     let (directory, images) = (paths::build(), images.display().to_string());
     let (addresses, floating) = support::ranges();
     site.configure(&format!(

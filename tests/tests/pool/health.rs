@@ -50,7 +50,8 @@ impl<'w> Ward<'w> {
             self.workers.entry(name.clone()).or_insert_with(|| {
                 let mut command = Command::new("gearman");
                 command.args(["-h", "127.0.0.1", "-p", &port, "-w", "-f", &name, "--", "sh", "-c", ANSWER]).arg(path);
-                Process::spawn(command.stdin(Stdio::null())).expect("gearman starts; `make setup` installs it")
+                Process::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))
+                    .expect("gearman starts; `make setup` installs it")
             });
         }
     }
@@ -129,6 +130,7 @@ fn a_spare_node_is_replaced_when_it_is_not_well_so_often_in_a_row_and_not_before
     world.settled(2);
     assert_eq!(world.calls("create_node").len(), 3);
     assert_eq!(ward.row(wavers)["state"], "ready");
+    drop(ward);
     daemon.stop();
 }
 
@@ -155,6 +157,7 @@ fn a_held_node_that_is_not_well_is_counted_shown_and_left() {
     world.site.expect(0, &["hold", "lift", "pool"]);
     wait_for("the node to be replaced", FAR, || (ward.row(&ill)["state"] == "deleted").then_some(()));
     ward.stocked(2);
+    drop(ward);
     daemon.stop();
 }
 
@@ -182,6 +185,7 @@ fn when_most_are_not_well_at_once_nothing_is_held_against_them() {
     assert_eq!(ward.row(&well[0])["state"], "ready");
     assert_eq!((world.calls("create_node").len(), world.calls("destroy_node").len()), (4, 0));
     assert!(world.site.log().contains("nothing is held against them"));
+    drop(ward);
     daemon.stop();
 }
 
@@ -202,5 +206,6 @@ fn q05_a_node_whose_worker_has_no_network_never_enters_the_stock() {
     let good = ward.stocked(1).remove(0);
     assert_ne!(good["id"], bad["id"]);
     world.settled(1);
+    drop(ward);
     daemon.stop();
 }
