@@ -49,8 +49,17 @@ fn extremes(world: &World, since: i64) -> (i64, i64) {
 }
 
 /// When the stock was last completed: its youngest node's entry.
-fn filled_at(ready: &[Value]) -> i64 {
-    ready.iter().filter_map(|node| node["ready_at"].as_i64()).max().unwrap()
+fn filled_at(world: &World, ready: &[Value]) -> i64 {
+    let entered = |node: &Value| happened_at(world, node, "ready");
+    ready.iter().map(entered).max().unwrap()
+}
+
+/// When this happened to a node.
+fn happened_at(world: &World, node: &Value, kind: &str) -> i64 {
+    let shown = world.get(&format!("/pool/v1/nodes/{}", node["id"].as_str().unwrap()));
+    let events = shown["events"].as_array().unwrap();
+    let event = events.iter().find(|event| event["kind"] == kind);
+    event.and_then(|event| event["at"].as_i64()).unwrap_or_else(|| panic!("no {kind} in {shown}"))
 }
 
 /// Waits until none of these nodes is in stock, and as many others are.
@@ -83,7 +92,7 @@ fn a_stock_of_another_key(wanted: usize, cloud: &str, more: &str, from: &str, to
     assert!(ready.iter().all(|node| node["key"] == *key) && *key != before[0]["key"], "{ready:?}");
     let in_use = world.get(&format!("/pool/v1/nodes/{}", taken["id"].as_str().unwrap()));
     assert_eq!((&in_use["node"]["state"], &in_use["node"]["key"]), (&json!("taken"), &before[0]["key"]), "{in_use}");
-    let (fewest, most) = extremes(&world, filled_at(&before));
+    let (fewest, most) = extremes(&world, filled_at(&world, &before));
     let tenth = (wanted / 10).max(1);
     assert_eq!(fewest, i64::try_from(wanted).unwrap(), "there were fewer in stock than wanted");
     assert_eq!(most, i64::try_from(wanted + tenth).unwrap(), "a tenth is replaced at a time");
@@ -130,17 +139,13 @@ fn nodes_that_are_too_old_are_replaced_one_after_the_other_and_used_ones_stay() 
     let daemon = world.start();
     let old = ids(&before);
     wait_for("both to be replaced", FAR, || ids(&world.in_state("ready")).is_disjoint(&old).then_some(()));
-    let (fewest, most) = extremes(&world, filled_at(&before));
+    let (fewest, most) = extremes(&world, filled_at(&world, &before));
     assert_eq!((fewest, most), (2, 3));
     for node in all(&world).iter().filter(|node| node["state"] == "deleted" || node["state"] == "deleting") {
         let reason = node["reason"].as_str().unwrap();
         assert!(reason.starts_with("too old"), "{node}");
-        let shown = world.get(&format!("/pool/v1/nodes/{}", node["id"].as_str().unwrap()));
-        let at = |kind: &str| {
-            let events = shown["events"].as_array().unwrap();
-            events.iter().find(|event| event["kind"] == kind).and_then(|event| event["at"].as_i64()).unwrap()
-        };
-        assert!(at("deleting") - at("ready") >= 4000, "replaced before its time: {shown}");
+        let age = happened_at(&world, node, "deleting") - happened_at(&world, node, "ready");
+        assert!(age >= 4000, "replaced after {age} ms: {node}");
     }
     let in_use = world.get(&format!("/pool/v1/nodes/{}", taken["id"].as_str().unwrap()));
     assert_eq!(in_use["node"]["state"], "taken", "{in_use}");
