@@ -1,6 +1,10 @@
 //! libra's admin API v1 for devices, to the letter of `docs/contract/device-api.md`, as its pool manager sends it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
+#[allow(dead_code, reason = "the store's own suites use the rest")]
+#[path = "../../host/tests/store_support/postgres.rs"]
+mod postgres;
+
 use std::{fs, path::PathBuf, thread};
 
 use capstan_tests::{
@@ -9,11 +13,47 @@ use capstan_tests::{
 };
 use serde_json::{Value, json};
 
+/// Where the daemon keeps the devices.
+#[derive(Clone, Copy)]
+enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+macro_rules! on_both_backends {
+    ($($name:ident)*) => {
+        mod on_sqlite {
+            $(#[test]
+            fn $name() {
+                super::$name(super::Backend::Sqlite);
+            })*
+        }
+
+        mod on_postgres {
+            $(#[test]
+            fn $name() {
+                super::$name(super::Backend::Postgres);
+            })*
+        }
+    };
+}
+
+on_both_backends! {
+    a_pool_manager_registers_counts_reads_changes_and_removes
+    faults_are_in_libras_words
+    a_name_is_registered_once_however_many_ask
+    pages_are_counted_from_a_marker_until_one_is_empty
+}
+
 /// A daemon run by `capstan lbaas`; `more` are more tables.
-fn site(more: &str) -> Site {
+fn site(backend: Backend, more: &str) -> Site {
     let site = Site::worker("noop", "");
     let text = fs::read_to_string(site.config()).unwrap();
-    site.configure(&format!("{text}\n{more}\n"));
+    let url = match backend {
+        Backend::Sqlite => "sqlite:capstan.db".to_owned(),
+        Backend::Postgres => postgres::Database::new().url(),
+    };
+    site.configure(&format!("{text}\n[store]\nurl = \"{url}\"\n{more}\n"));
     site
 }
 
@@ -56,9 +96,8 @@ fn keys(value: &Value) -> Vec<String> {
     value.as_object().unwrap().keys().cloned().collect()
 }
 
-#[test]
-fn a_pool_manager_registers_counts_reads_changes_and_removes() {
-    let site = site("");
+fn a_pool_manager_registers_counts_reads_changes_and_removes(backend: Backend) {
+    let site = site(backend, "");
     let daemon = site.start_with(&["lbaas"]);
     let api = Api::of(&site);
     assert_eq!(api.ask("GET", "/usage", None).json(), json!({ "total": 0, "free": 0, "taken": 0 }));
@@ -98,9 +137,8 @@ fn a_pool_manager_registers_counts_reads_changes_and_removes() {
     assert_eq!(api.ask("GET", "/usage", None).json()["total"], 1);
 }
 
-#[test]
-fn faults_are_in_libras_words() {
-    let site = site("");
+fn faults_are_in_libras_words(backend: Backend) {
+    let site = site(backend, "");
     let text = fs::read_to_string(site.config()).unwrap();
     site.configure(&text.replace("[http]\n", "[http]\nmax_body_bytes = 4096\n"));
     let _daemon = site.start_with(&["lbaas"]);
@@ -140,9 +178,8 @@ fn faults_are_in_libras_words() {
     }
 }
 
-#[test]
-fn a_name_is_registered_once_however_many_ask() {
-    let site = site("");
+fn a_name_is_registered_once_however_many_ask(backend: Backend) {
+    let site = site(backend, "");
     let _daemon = site.start_with(&["lbaas"]);
     let api = Api::of(&site);
     let statuses: Vec<u16> = thread::scope(|scope| {
@@ -153,9 +190,8 @@ fn a_name_is_registered_once_however_many_ask() {
     assert_eq!(api.ask("GET", "/usage", None).json()["total"], 1);
 }
 
-#[test]
-fn pages_are_counted_from_a_marker_until_one_is_empty() {
-    let site = site("");
+fn pages_are_counted_from_a_marker_until_one_is_empty(backend: Backend) {
+    let site = site(backend, "");
     let _daemon = site.start_with(&["lbaas"]);
     let api = Api::of(&site);
     for number in 0..45 {
@@ -178,7 +214,7 @@ fn pages_are_counted_from_a_marker_until_one_is_empty() {
 #[test]
 fn the_open_form_is_on_loopback_and_only_when_it_is_switched_on() {
     for (open, status) in [(false, 401), (true, 200)] {
-        let site = site(&format!("[lbaas]\nopen_device_api = {open}\n"));
+        let site = site(Backend::Sqlite, &format!("[lbaas]\nopen_device_api = {open}\n"));
         let _daemon = site.start_with(&["lbaas"]);
         let list = Request::new("GET", "/v1/devices");
         assert_eq!(list.send(site.http_port).status, status, "{open}");

@@ -3,10 +3,7 @@
 use capstan_tests::{http, wait_for};
 use serde_json::{Value, json};
 
-use crate::{
-    hold::vanish,
-    world::{FAR, Parts, World},
-};
+use crate::world::{FAR, Parts, World};
 
 /// A daemon that searches for a fifth of a second after a create without an answer.
 fn world(parts: Parts<'_>) -> World {
@@ -73,7 +70,7 @@ fn a_node_in_use_that_is_lost_is_closed_by_retiring_it() {
     world.stocked(1);
     let taken = world.post("/pool/v1/stocks/default/take", &json!({ "owner": "a" })).json()["node"].take();
     world.settled(1);
-    vanish(&world, &taken);
+    world.vanish(&taken);
     let lost = wait_for("the node to count as lost", FAR, || world.in_state("lost").pop());
     assert_eq!(lost["id"], taken["id"]);
     let shown = world.site.expect(0, &["pool", "show", lost["name"].as_str().unwrap()]);

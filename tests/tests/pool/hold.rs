@@ -1,38 +1,13 @@
 //! Holds: nothing is done by the pool itself, what a person asks for is.
 
-use capstan_tests::{paths, wait_for};
-use serde_json::{Value, json};
+use capstan_tests::wait_for;
+use serde_json::json;
 
 use crate::world::{FAR, Parts, World};
 
-/// Removes a node from the cloud past the daemon.
-pub fn vanish(world: &World, node: &Value) {
-    let config = json!({ "extra_params": { "file": world.path("cloud") } }).to_string();
-    let library = paths::build().join("libcapstan_cloud_dummy.so");
-    let request = json!({ "id": node["node"] }).to_string();
-    let library = library.to_str().unwrap();
-    world.site.expect(
-        0,
-        &["driver", "call", library, "destroy_node", &request, "--driver-config", &config, "--trust-own-files"],
-    );
-}
-
 /// Lets so many whole rounds of comparing and of counting pass.
 fn rounds(world: &World, count: usize) {
-    let ended = |name: &str| {
-        let status = world.get("/pool/v1/status");
-        let schedules = status["schedules"].as_array().cloned().unwrap_or_default();
-        schedules
-            .iter()
-            .find(|schedule| schedule["schedule"] == name)
-            .and_then(|schedule| schedule["began_at"].as_i64())
-    };
-    for _ in 0..count {
-        for name in ["reconcile", "check_nodes"] {
-            let before = ended(name);
-            wait_for(&format!("another run of {name}"), FAR, || (ended(name) > before).then_some(()));
-        }
-    }
+    world.rounds(count, &["reconcile", "check_nodes"]);
 }
 
 #[test]
@@ -42,7 +17,7 @@ fn a_held_pool_replaces_and_deletes_nothing_until_it_is_lifted() {
     let nodes = world.stocked(2);
     let held = world.site.expect(0, &["hold", "pool", "--reason", "the network is rebuilt"]);
     assert!(held.out.contains("the network is rebuilt"), "{held:?}");
-    vanish(&world, &nodes[0]);
+    world.vanish(&nodes[0]);
     rounds(&world, 5);
     let row = world.get(&format!("/pool/v1/nodes/{}", nodes[0]["id"].as_str().unwrap()));
     assert_eq!(row["node"]["state"], "ready", "{row}");
@@ -111,8 +86,8 @@ fn one_node_is_held_and_the_others_are_tended() {
     let (kept, lost) = (&nodes[0], &nodes[1]);
     let held = world.site.expect(0, &["hold", kept["name"].as_str().unwrap(), "--reason", "I look at it"]);
     assert!(held.out.contains(&format!("node/{}", kept["id"].as_str().unwrap())), "{held:?}");
-    vanish(&world, kept);
-    vanish(&world, lost);
+    world.vanish(kept);
+    world.vanish(lost);
     wait_for("a replacement of the other one", FAR, || (world.calls("create_node").len() == 3).then_some(()));
     rounds(&world, 3);
     assert!(world.in_state("ready").iter().any(|node| node["id"] == kept["id"]));

@@ -123,6 +123,11 @@ calls_per_second = 1000
         ));
     }
 
+    /// Runs statements on the store past the daemon; it has to be PostgreSQL.
+    pub fn sql(&self, sql: &str) -> String {
+        self.database.as_ref().expect("a store that others may write").sql(sql)
+    }
+
     /// The same with one part of its configuration written otherwise.
     pub fn changed(self, from: &str, to: &str) -> Self {
         let text = fs::read_to_string(self.site.config()).expect("the configuration is read");
@@ -146,30 +151,42 @@ calls_per_second = 1000
 
     /// What the cloud holds, seen past the daemon.
     pub fn cloud(&self) -> Vec<Value> {
-        let config = json!({ "extra_params": { "file": self.path("cloud") } }).to_string();
-        let library = paths::build().join("libcapstan_cloud_dummy.so");
-        let library = library.to_str().expect("a path in UTF-8");
-        let answer = self.site.expect(
-            0,
-            &[
-                "driver",
-                "call",
-                library,
-                "list_nodes",
-                "{}",
-                "--driver-config",
-                &config,
-                "--trust-own-files",
-                "--output",
-                "json",
-            ],
-        );
-        let answer = answer.json();
+        let answer = self.call_cloud("list_nodes", &json!({}));
         answer["items"]
             .as_array()
             .or_else(|| answer["answer"]["items"].as_array())
             .cloned()
             .unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// A call to the cloud past the daemon.
+    pub fn call_cloud(&self, method: &str, request: &Value) -> Value {
+        let config = json!({ "extra_params": { "file": self.path("cloud") } }).to_string();
+        let library = paths::build().join("libcapstan_cloud_dummy.so");
+        let library = library.to_str().expect("a path in UTF-8");
+        let (call, request) = (["driver", "call", library, method], request.to_string());
+        let options = ["--driver-config", &config, "--trust-own-files", "--output", "json"];
+        self.site.expect(0, &[&call[..], &[&request], &options].concat()).json()
+    }
+
+    /// Removes a node from the cloud past the daemon.
+    pub fn vanish(&self, node: &Value) {
+        self.call_cloud("destroy_node", &json!({ "id": node["node"] }));
+    }
+
+    /// Lets so many whole runs of these schedules pass.
+    pub fn rounds(&self, count: usize, schedules: &[&str]) {
+        let began = |name: &str| {
+            let status = self.get("/pool/v1/status");
+            let all = status["schedules"].as_array().cloned().unwrap_or_default();
+            all.iter().find(|schedule| schedule["schedule"] == name).and_then(|schedule| schedule["began_at"].as_i64())
+        };
+        for _ in 0..count {
+            for name in schedules {
+                let before = began(name);
+                wait_for(&format!("another run of {name}"), FAR, || (began(name) > before).then_some(()));
+            }
+        }
     }
 
     /// The pool's nodes, save those that are deleted.
