@@ -16,7 +16,11 @@ use capstan::{
         Api, Cloud, Pool, Server,
         records::{MIGRATIONS, Node, State},
     },
-    store::{self, Store, runner::Runner},
+    store::{
+        self, Store,
+        jobs::{self, Filter},
+        runner::Runner,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
@@ -91,6 +95,16 @@ impl World {
                 return nodes;
             }
             assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}: {nodes:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until no job is left that could go on.
+    async fn idle(&self) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let jobs = || self.store.read(|tx| jobs::list(tx, &Filter::default(), 1000));
+        while jobs().await.unwrap().iter().any(|job| !job.state.is_final()) {
+            assert!(tokio::time::Instant::now() < deadline, "jobs do not end");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -175,6 +189,7 @@ async fn p17_a_node_that_the_api_server_refuses_is_tested_again() {
     let server = Server::new(world.pool.clone(), Duration::from_secs(30));
     server.check_nodes().await.unwrap();
     world.until("a failed node", |nodes| count(nodes, State::Failed) == 1).await;
+    world.idle().await;
     server.failed_nodes().await.unwrap();
     world.until("the node in stock", |nodes| count(nodes, State::Ready) == 1).await;
     assert_eq!(world.calls("create_node"), 1);

@@ -63,7 +63,7 @@ pub struct Usage {
 /// Parameters of `list_nodes`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ListDevices {
-    /// Id after which the page begins.
+    /// The `next` of the page before; none for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
     /// Greatest number of entries.
@@ -76,6 +76,9 @@ pub struct ListDevices {
 pub struct Devices {
     /// The devices.
     pub devices: Vec<Device>,
+    /// Where the next page begins, in the server's own way of counting; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Names one device.

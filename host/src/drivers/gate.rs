@@ -51,6 +51,11 @@ impl Gate {
         }
     }
 
+    /// Calls that may run at the same time.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
     /// Calls that run.
     pub fn running(&self) -> usize {
         self.most.saturating_sub(self.places.available_permits())

@@ -103,6 +103,11 @@ impl DriverHandle {
         self.driver.generation.load().as_ref().map(|generation| generation.call_timeout)
     }
 
+    /// Calls that run at the same time at most, of the generation that serves now; one while none does.
+    pub fn max_concurrency(&self) -> usize {
+        self.driver.generation.load().as_ref().map_or(1, |generation| generation.gate.most())
+    }
+
     /// Calls `method` and waits for the answer, following a pending one through `poll` until the deadline. A method that the
     /// manifest does not list is `not_supported` without a call. Dropping the future cancels the call; the driver then has
     /// a grace to stop. Needs a tokio runtime with its clock.

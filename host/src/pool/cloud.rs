@@ -15,7 +15,7 @@ use capstan_plugin_api::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::pace::Pace;
+use super::{caller::Caller, pace::Pace};
 use crate::drivers::{CallOptions, DriverHandle};
 
 /// Tag: the deployment that a node belongs to.
@@ -40,7 +40,7 @@ const LONGEST_ID: usize = 512;
 pub struct Cloud {
     /// Its name in the farm.
     pub name: String,
-    handle: DriverHandle,
+    driver: Caller,
     pace: Pace,
     calls: AtomicU64,
     rests: AtomicU64,
@@ -76,7 +76,7 @@ impl Cloud {
     pub fn new(name: impl Into<String>, handle: DriverHandle, calls_per_second: u32) -> Self {
         Self {
             name: name.into(),
-            handle,
+            driver: Caller::new(handle),
             pace: Pace::new(calls_per_second),
             calls: AtomicU64::new(0),
             rests: AtomicU64::new(0),
@@ -101,7 +101,7 @@ impl Cloud {
 
     /// The driver answers this method.
     pub fn has(&self, method: &str) -> bool {
-        self.handle.has(method)
+        self.driver.has(method)
     }
 
     async fn call<P, R>(&self, method: &str, parameters: &P, options: CallOptions) -> Result<R, DriverError>
@@ -111,7 +111,7 @@ impl Cloud {
     {
         self.pace.turn().await;
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = self.handle.call(method, parameters, options).await;
+        let answer = self.driver.call(method, parameters, options).await;
         if let Err(error) = &answer
             && error.code == ErrorCode::RATE_LIMITED
         {
@@ -157,7 +157,7 @@ impl Cloud {
 
     /// One node; none when the cloud says that there is none. `name` is for drivers that cannot look up an id.
     pub async fn get(&self, id: &str, name: &str) -> Result<Option<Node>, DriverError> {
-        if !self.handle.has("get_node") {
+        if !self.driver.has("get_node") {
             return Ok(self.named(name).await?.into_iter().find(|node| node.id == id));
         }
         match self.call("get_node", &NodeRequest { id: id.to_owned() }, CallOptions::default()).await {

@@ -49,8 +49,13 @@ impl Pool {
             tracing::error!(missing, spare, "the API server does not know most spare nodes; they are left as they are");
             return Ok(Ok(()));
         }
-        for node in unseen.into_values() {
-            self.change_spare(node, register_again).await?;
+        for (name, node) in unseen {
+            // A list that changes while it is walked may pass over some.
+            match self.api().by_id(node.device.as_deref(), &name).await {
+                Ok(Some(device)) => self.change_spare(node, move |tx, node| follow(tx, node, &device)).await?,
+                Ok(None) => self.change_spare(node, register_again).await?,
+                Err(error) => return Ok(Err(error)),
+            }
         }
         Ok(Ok(()))
     }
@@ -87,9 +92,10 @@ fn follow(tx: &mut Transaction<'_>, node: &mut Node, device: &Device) -> Result<
     if device.status == DELETED {
         return delete_unless_held(tx, node, "the API server wants it deleted").map(drop);
     }
+    let is_known = node.device.as_ref() == Some(&device.id);
     node.device = Some(device.id.clone());
     if device.status == SPARE {
-        return node.save(tx);
+        return if is_known { Ok(()) } else { node.save(tx) };
     }
     node.state = State::Taken;
     node.reason = format!("it is {} on the API server", device.status);

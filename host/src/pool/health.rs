@@ -45,7 +45,9 @@ impl Pool {
                 }
             }
         }
-        if breaker::is_too_many(&settings, unwell.len(), total) {
+        // Of a small stock all at once are too many as well.
+        let is_epidemic = total > 1 && unwell.len() == total;
+        if is_epidemic || breaker::is_too_many(&settings, unwell.len(), total) {
             tracing::error!(
                 unwell = unwell.len(),
                 total,

@@ -11,6 +11,7 @@ mod address;
 mod api;
 mod breaker;
 mod build;
+mod caller;
 mod cloud;
 mod delete;
 mod devices;

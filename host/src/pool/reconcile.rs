@@ -194,27 +194,39 @@ impl Pool {
     async fn in_error(&self, id: &str, found: &CloudNode) -> Result<(), Error> {
         let (id, fault) =
             (id.to_owned(), found.fault.clone().unwrap_or_else(|| "the cloud does not say why".to_owned()));
-        self.store()
+        let in_use = self
+            .store()
             .write(move |tx| {
-                let Some(mut node) = Node::find(tx, &id)? else { return Ok(()) };
+                let Some(mut node) = Node::find(tx, &id)? else { return Ok(None) };
                 let reason = format!("the cloud gave it up: {fault}");
                 match node.state {
                     State::Ready => {
                         if delete_unless_held(tx, &mut node, &reason)? {
                             Loss::note(tx, &node, &reason)?;
                         }
-                        Ok(())
+                        Ok(None)
                     }
                     // Whoever uses it decides what becomes of it.
                     State::Taken | State::Reserved if node.reason != reason => {
                         node.reason = reason;
                         node.save(tx)?;
-                        note(tx, &node, "in_error")
+                        note(tx, &node, "in_error")?;
+                        Ok(Some(node))
                     }
-                    _ => Ok(()),
+                    _ => Ok::<_, Error>(None),
                 }
             })
-            .await
+            .await?;
+        if let Some(node) = in_use {
+            let (name, owner, reason) = (&node.name, &node.owner, &node.reason);
+            tracing::error!(
+                node = name,
+                owner,
+                reason,
+                "a node in use is in error; retire it, or mend it in the cloud"
+            );
+        }
+        Ok(())
     }
 
     /// A node that was missed once is there.

@@ -8,9 +8,12 @@ use super::{
     Pool,
     build::now,
     records::{Node, State},
-    shared::{begin_delete, ensure_job, note},
+    shared::{begin_delete, ensure_job, note, object},
 };
-use crate::{failpoint, store::Error};
+use crate::{
+    failpoint,
+    store::{Error, jobs},
+};
 
 /// A node that is still being built after so many times the time for it is given up.
 const PATIENCE: u32 = 10;
@@ -36,6 +39,10 @@ impl Pool {
         match found.as_ref().map(|found| found.state.as_str()) {
             Some(node_state::RUNNING) => {
                 let changed = self.change(node, |tx, node| {
+                    // The job that found it unfit has not ended yet, and would be taken for one that leads it on.
+                    if !jobs::live_of_object(tx, &object(&node.id))?.is_empty() {
+                        return Ok(());
+                    }
                     node.state = if node.address.is_some() { State::Checking } else { State::Building };
                     node.building_since = Some(tx.now());
                     node.save(tx)?;

@@ -119,16 +119,23 @@ impl<C: Channel> Client<C> {
 
     /// `GET /devices`, with `marker` and `limit` where they are given. libra's marker is the number of devices before the page.
     pub fn list(&self, call: &CallContext, request: &ListDevices) -> Result<Devices, DriverError> {
-        let query = [
-            request.marker.as_ref().map(|marker| format!("marker={}", encoded(marker))),
-            request.limit.map(|limit| format!("limit={limit}")),
-        ];
+        let before: usize = match &request.marker {
+            None => 0,
+            Some(marker) => marker.parse().map_err(|_| {
+                DriverError::invalid_argument(format!("marker: found {marker:?}; expected the `next` of a page"))
+            })?,
+        };
+        let query =
+            [(before > 0).then(|| format!("marker={before}")), request.limit.map(|limit| format!("limit={limit}"))];
         let query = query.into_iter().flatten().collect::<Vec<_>>().join("&");
         let path = if query.is_empty() { "/devices".to_owned() } else { format!("/devices?{query}") };
-        let request = Request::get(path);
+        let request_devices = Request::get(path);
         let devices =
-            self.ask(call, |server, left| self.read(call, server, left, About::All, &request, wire::devices))?;
-        Ok(Devices { devices })
+            self.ask(call, |server, left| self.read(call, server, left, About::All, &request_devices, wire::devices))?;
+        // Fewer is the last page, more a server without pages.
+        let is_full = request.limit.is_some_and(|limit| devices.len() == limit as usize);
+        let next = is_full.then(|| (before + devices.len()).to_string());
+        Ok(Devices { devices, next })
     }
 
     /// `GET /devices/ID`.
@@ -350,16 +357,4 @@ fn one(id: &str) -> Result<String, DriverError> {
     } else {
         Err(DriverError::invalid_argument("id: expected 1 to 128 of a-z, A-Z, 0-9, \"-\", \"_\", \".\" and \":\""))
     }
-}
-
-/// Percent-encodes all that is not unreserved (RFC 3986, 2.3).
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
 }

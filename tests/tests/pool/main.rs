@@ -16,6 +16,7 @@ mod postgres;
 mod clouds;
 mod crash;
 mod daemons;
+mod devices;
 mod explain;
 mod failing;
 mod figures;

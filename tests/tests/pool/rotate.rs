@@ -101,20 +101,17 @@ fn a_stock_of_another_key(wanted: usize, cloud: &str, more: &str, from: &str, to
 }
 
 #[test]
-#[ignore = "needs the pool not to count devices of nodes that are being deleted as spare when it replaces nodes"]
 fn nodes_of_another_image_are_replaced_a_tenth_at_a_time() {
     a_stock_of_another_key(20, "build_time = { ms = 20 }", "", "image = \"debian-12\"", "image = \"debian-13\"");
 }
 
 #[test]
-#[ignore = "needs the pool not to count devices of nodes that are being deleted as spare when it replaces nodes"]
 fn nodes_of_another_size_are_replaced_one_at_a_time_in_a_small_stock() {
     a_stock_of_another_key(3, "build_time = { ms = 20 }", "", "size = \"small\"", "size = \"medium\"");
 }
 
 // A node that is being deleted is a spare device until its turn to be taken off the API server comes.
 #[test]
-#[ignore = "needs the pool not to count devices of nodes that are being deleted as spare when it replaces nodes"]
 fn deletions_that_wait_for_their_turn_do_not_count_as_spare_nodes() {
     let world = a_stock_of_another_key(
         4,
@@ -127,7 +124,6 @@ fn deletions_that_wait_for_their_turn_do_not_count_as_spare_nodes() {
 }
 
 #[test]
-#[ignore = "needs the pool not to count devices of nodes that are being deleted as spare when it replaces nodes"]
 fn nodes_that_are_too_old_are_replaced_one_after_the_other_and_used_ones_stay() {
     let world = World::new(Parts { pool: "nodes = 2", cloud: "" });
     let daemon = world.start();

@@ -40,7 +40,8 @@ impl Pool {
             Ok(cloud) => cloud,
             Err(reason) => return Ok(Step::End(self.not_made(running, node, Fault::NoCloud, &reason).await?)),
         };
-        if node.asked_at.is_some() {
+        if node.asked_at.is_some() || self.may_have_been_asked(&node) {
+            node.asked_at = node.asked_at.or_else(|| Some(now()));
             return self.search(running, node).await;
         }
         let rest = cloud.resting();
@@ -66,6 +67,11 @@ impl Pool {
             }
             Err(error) => self.not_created(running, node, error).await,
         }
+    }
+
+    /// A row that came out of a backup says less than was done: what it only planned may have been built since.
+    fn may_have_been_asked(&self, node: &Node) -> bool {
+        node.missed == 0 && self.store().restored().is_some_and(|restored| node.created < restored.at)
     }
 
     /// A call that goes on in the driver is found again after a restart by its token.
@@ -152,7 +158,8 @@ impl Pool {
             return Ok(Step::On(Box::new(self.save(running, node, Some("not_found")).await?)));
         }
         let said = if node.reason.is_empty() { UNANSWERED } else { node.reason.as_str() };
-        let reason = format!("Error creating node: {said}; asked {SEARCHES} times, the cloud has made none");
+        let reason =
+            format!("Error creating node: {said}; the cloud was searched {SEARCHES} times and has none of that name");
         Ok(Step::End(self.give_up(running, node, Fault::NotMade, &reason).await?))
     }
 

@@ -42,6 +42,11 @@ impl Pool {
                 self.registered(running, node).await
             }
             Ok(added) => {
+                // One that was registered before and not found in the list is refused for its name.
+                if let Ok(Some(device)) = self.api().device(None, &node.name).await {
+                    node.device = Some(device.id);
+                    return self.registered(running, node).await;
+                }
                 node.asked_at = None;
                 let said = added.response.map_or_else(|| "nothing".to_owned(), |response| response.to_string());
                 let reason = format!("the API server refused the node and said {said}");

@@ -35,12 +35,14 @@ impl Pool {
             return Ok(());
         };
         let age = now().saturating_sub(made.unwrap_or(before.first_seen).min(before.first_seen));
-        if age < i64::try_from(self.settings().orphan_age.as_millis()).unwrap_or(i64::MAX) {
+        let limit = i64::try_from(self.settings().orphan_age.as_millis()).unwrap_or(i64::MAX);
+        if age < limit {
             return Ok(());
         }
-        // After a restore the rows are older than the clouds: what was made since then is not known, and may be in use.
+        // After a restore the rows are older than the clouds: what was made since then is not known, and may be in use. A cloud's
+        // clock may be behind ours, and its times rounded.
         if let Some(restored) = self.store().restored()
-            && made.is_none_or(|made| made >= restored.backup_of)
+            && made.is_none_or(|made| made >= restored.backup_of.saturating_sub(limit))
         {
             tracing::warn!(
                 cloud = cloud.name,

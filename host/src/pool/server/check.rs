@@ -121,7 +121,9 @@ impl Server {
                 building = counts.building,
                 "no new nodes are required"
             );
-            pool.retire_stale(stale, free.saturating_sub(stock.nodes)).await?;
+            // The API server still counts those that are being deleted.
+            let spare = free.min(counts.ready);
+            pool.retire_stale(stale, spare.saturating_sub(stock.nodes)).await?;
             self.remember(stock, Some(free), &record.last_error).await?;
         }
         Ok(())
