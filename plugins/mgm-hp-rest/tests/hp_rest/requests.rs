@@ -53,10 +53,7 @@ fn every_other_request_is_libras() {
     assert_eq!(driven.ok("list_nodes", &json!({ "limit": 7 })), json!({ "devices": [device] }));
     // Where the next page begins is told by how many are before it, which is libra's marker.
     assert_eq!(driven.ok("list_nodes", &json!({ "limit": 1 })), json!({ "devices": [device], "next": "1" }));
-    assert_eq!(
-        driven.ok("list_nodes", &json!({ "marker": "7", "limit": 1 })),
-        json!({ "devices": [device], "next": "8" })
-    );
+    assert_eq!(driven.ok("list_nodes", &json!({ "marker": "7", "limit": 1 })), json!({ "devices": [] }));
     assert_eq!(driven.code("list_nodes", &json!({ "marker": "1 &" })), "invalid_argument");
     assert_eq!(driven.ok("get_node", &json!({ "id": "1" })), *device);
     driven.ok("update_node", &json!({ "id": "1", "status": "ERROR", "description": "it \"burns\"" }));
