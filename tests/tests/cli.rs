@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     io::Write,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
@@ -109,6 +109,32 @@ fn completions_are_what_their_shells_can_read() {
         }
     }
     assert_eq!(capstan(&["completions", "tcsh"]).code, Some(64));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault_and_a_full_device_is_one() {
+    let site = Site::worker("noop", "");
+    let into = |out: Stdio, arguments: &[&str]| {
+        let mut command = Command::new(paths::capstan());
+        command.arg("--config").arg(site.config()).args(arguments).stdin(Stdio::null()).stdout(out);
+        Ended::of(command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap())
+    };
+    for arguments in [
+        &["completions", "bash"][..],
+        &["config", "show"],
+        &["config", "check"],
+        &["--help"],
+        &["driver", "info", "noop"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = into(writer.into(), arguments);
+        assert_eq!((ended.code, ended.error.as_str()), (Some(0), ""), "{arguments:?} into a pipe that nobody reads");
+        let ended = into(File::options().write(true).open("/dev/full").unwrap().into(), arguments);
+        let expected =
+            "capstan: the result cannot be written to standard output: No space left on device (os error 28)\n";
+        assert_eq!((ended.code, ended.error.as_str()), (Some(1), expected), "{arguments:?} into a full device");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -229,6 +229,26 @@ fn a_token_is_shown_once_and_stored_as_a_hash_alone() {
     site.expect(0, &["token", "revoke", id(&token)]);
     assert_eq!(ask.send(site.http_port).status, 401);
     assert_eq!(site.expect(0, &["token", "show", id(&token), "--output", "json"]).json()["state"], "revoked");
+}
+
+#[test]
+fn a_token_that_nobody_has_seen_is_revoked() {
+    let site = site("", "");
+    let _daemon = site.start();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (out, why) in [(Stdio::from(writer), "Broken pipe"), (Stdio::from(full), "No space left on device")] {
+        let mut command = Command::new(paths::capstan());
+        command.arg("--config").arg(site.config()).args(["token", "new", "--role", "viewer"]);
+        let ended = Ended::of(command.stdout(out).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.error.contains(why) && ended.error.ends_with("; it is revoked again\n"), "{ended:?}");
+    }
+    let listed = site.expect(0, &["token", "list", "--output", "json"]).json();
+    let states: Vec<_> = listed["tokens"].as_array().unwrap().iter().map(|token| &token["state"]).collect();
+    // The daemon's own for its drivers is the one that is good.
+    assert_eq!(states.iter().filter(|state| **state == "revoked").count(), 2, "{listed}");
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
