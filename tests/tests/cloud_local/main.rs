@@ -9,4 +9,5 @@ mod lb_nodes;
 mod life;
 mod many;
 mod namespaces;
+mod shipped;
 mod support;
