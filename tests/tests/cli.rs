@@ -625,3 +625,62 @@ fn without_a_role_or_a_driver_there_is_nothing_to_serve() {
     let ended = site.expect(64, &["worker", "--driver", "nobody"]);
     assert!(ended.error.contains("noop"), "{ended:?}");
 }
+
+/// A daemon that serves the clouds, with a cloud without machines whose file is `cloud` in the site's folder.
+fn orchestrator() -> Site {
+    let site = Site::worker("noop", "");
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&format!(
+        "{}\n[known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\
+         [cloud_farm.default]\nengine = \"dummy\"\n[cloud_farm.default.extra_params]\nfile = \"@ROOT@/cloud\"\nclient_tokens = false\n",
+        text.replace("roles = [\"worker\"]", "roles = [\"orchestrator\"]")
+    ));
+    site
+}
+
+#[test]
+fn a_node_that_was_waited_for_is_shown_and_its_job_says_how_it_ended() {
+    let site = orchestrator();
+    let daemon = site.start();
+    let made = site.expect(0, &["node", "create", "web", "--image", "debian-12", "--size", "small", "--wait"]);
+    let listed = site.expect(0, &["node", "list", "--output", "json"]).json();
+    let id = listed["nodes"][0]["id"].as_str().unwrap().to_owned();
+    assert!(made.out.lines().any(|line| line.split_whitespace().nth(1) == Some(&id)), "{id}: {made:?}");
+    let said = |kind: &str| site.expect(0, &["job", "list", "--kind", kind]).out;
+    assert!(said("cloud.create_node").contains(&format!("{id} is running")), "{}", said("cloud.create_node"));
+
+    // A caller's mistake is not the driver's.
+    site.expect(1, &["node", "show", "nope"]);
+    site.expect(0, &["node", "delete", &id, "--wait"]);
+    assert!(said("cloud.delete_node").contains(&format!("{id} is gone")), "{}", said("cloud.delete_node"));
+    assert_eq!(site.expect(0, &["driver", "list"]).error, "");
+    let clouds = site.expect(0, &["cloud", "list", "--output", "json"]).json();
+    assert_eq!(clouds["clouds"][0]["error"], Value::Null, "{clouds}");
+
+    let unknown = site.expect(1, &["node", "create", "--image", "none", "--size", "small"]);
+    assert!(unknown.error.contains("`capstan cloud images default` lists them"), "{unknown:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_node_of_another_deployments_pool_is_not_removed_unless_forced() {
+    let site = orchestrator();
+    let cloud = json!({ "extra_params": { "file": site.path().join("cloud") } }).to_string();
+    let library = paths::build().join("libcapstan_cloud_dummy.so");
+    let node = json!({
+        "name": "theirs", "image": "image-1", "size": "size-1",
+        "tags": { "capstan-owner": "another", "capstan-node": "01THEIRS" },
+    });
+    let call =
+        ["driver", "call", library.to_str().unwrap(), "create_node", &node.to_string(), "--driver-config", &cloud];
+    let made = site.expect(0, &[&call[..], &["--trust-own-files"]].concat()).json();
+    let id = made["id"].as_str().unwrap();
+    let daemon = site.start();
+    let refused = site.expect(1, &["node", "delete", id]);
+    for says in ["the pool of another deployment, another", "`capstan pool retire 01THEIRS` there"] {
+        assert!(refused.error.contains(says), "{refused:?}");
+    }
+    site.expect(0, &["node", "show", id]);
+    site.expect(0, &["node", "delete", id, "--force", "--wait"]);
+    daemon.stop();
+}
