@@ -684,3 +684,20 @@ fn a_node_of_another_deployments_pool_is_not_removed_unless_forced() {
     site.expect(0, &["node", "delete", id, "--force", "--wait"]);
     daemon.stop();
 }
+
+#[test]
+fn a_job_server_that_speaks_tls_and_one_whose_port_is_taken_are_told_with_a_remedy() {
+    let site = Site::worker("noop", "");
+    let listener = TcpListener::bind(("127.0.0.1", site.job_server_port)).unwrap();
+    let taken = site.expect(69, &["serve"]);
+    assert!(taken.error.contains("or give gearman.embedded_listen another address or port"), "{taken:?}");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // The alert of a TLS server that was not greeted as it should be.
+        stream.write_all(&[0x15, 3, 3, 0, 2, 2, 10]).unwrap();
+        stream
+    });
+    let ended = Ended::of(site.run(&["job", "send", "node-1", DISCOVER]));
+    assert!(ended.error.contains("speaks TLS; this side does once gearman.ssl_ca"), "{ended:?}");
+    drop(server.join().unwrap());
+}

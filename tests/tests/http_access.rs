@@ -377,6 +377,16 @@ fn the_socket_is_for_its_owner_and_group() {
         });
         assert_eq!(statuses, expected, "group {group}");
     }
+    // The commands say whose the socket is, and not that there is no daemon.
+    let capstan = site.path().join("capstan");
+    fs::copy(paths::capstan(), &capstan).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(capstan);
+    let ended = Ended::of(command.args(["driver", "list", "--socket"]).arg(&path).output().unwrap());
+    let name = Command::new("id").arg("-gn").output().unwrap().stdout;
+    let group = format!("the members of its group {} alone: ", String::from_utf8(name).unwrap().trim());
+    assert!(ended.code == Some(69) && ended.error.contains(&group), "{ended:?}");
+    assert!(!ended.error.contains("capstan serve"), "{ended:?}");
 }
 
 /// Asks over TLS with these options of curl; the status, or why there was none.
