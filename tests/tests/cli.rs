@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     io::Write,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
@@ -109,6 +109,32 @@ fn completions_are_what_their_shells_can_read() {
         }
     }
     assert_eq!(capstan(&["completions", "tcsh"]).code, Some(64));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault_and_a_full_device_is_one() {
+    let site = Site::worker("noop", "");
+    let into = |out: Stdio, arguments: &[&str]| {
+        let mut command = Command::new(paths::capstan());
+        command.arg("--config").arg(site.config()).args(arguments).stdin(Stdio::null()).stdout(out);
+        Ended::of(command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap())
+    };
+    for arguments in [
+        &["completions", "bash"][..],
+        &["config", "show"],
+        &["config", "check"],
+        &["--help"],
+        &["driver", "info", "noop"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = into(writer.into(), arguments);
+        assert_eq!((ended.code, ended.error.as_str()), (Some(0), ""), "{arguments:?} into a pipe that nobody reads");
+        let ended = into(File::options().write(true).open("/dev/full").unwrap().into(), arguments);
+        let expected =
+            "capstan: the result cannot be written to standard output: No space left on device (os error 28)\n";
+        assert_eq!((ended.code, ended.error.as_str()), (Some(1), expected), "{arguments:?} into a full device");
+    }
 }
 
 #[test]
@@ -598,4 +624,80 @@ fn without_a_role_or_a_driver_there_is_nothing_to_serve() {
     daemon.stop();
     let ended = site.expect(64, &["worker", "--driver", "nobody"]);
     assert!(ended.error.contains("noop"), "{ended:?}");
+}
+
+/// A daemon that serves the clouds, with a cloud without machines whose file is `cloud` in the site's folder.
+fn orchestrator() -> Site {
+    let site = Site::worker("noop", "");
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&format!(
+        "{}\n[known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\
+         [cloud_farm.default]\nengine = \"dummy\"\n[cloud_farm.default.extra_params]\nfile = \"@ROOT@/cloud\"\nclient_tokens = false\n",
+        text.replace("roles = [\"worker\"]", "roles = [\"orchestrator\"]")
+    ));
+    site
+}
+
+#[test]
+fn a_node_that_was_waited_for_is_shown_and_its_job_says_how_it_ended() {
+    let site = orchestrator();
+    let daemon = site.start();
+    let made = site.expect(0, &["node", "create", "web", "--image", "debian-12", "--size", "small", "--wait"]);
+    let listed = site.expect(0, &["node", "list", "--output", "json"]).json();
+    let id = listed["nodes"][0]["id"].as_str().unwrap().to_owned();
+    assert!(made.out.lines().any(|line| line.split_whitespace().nth(1) == Some(&id)), "{id}: {made:?}");
+    let said = |kind: &str| site.expect(0, &["job", "list", "--kind", kind]).out;
+    assert!(said("cloud.create_node").contains(&format!("{id} is running")), "{}", said("cloud.create_node"));
+
+    // A caller's mistake is not the driver's.
+    site.expect(1, &["node", "show", "nope"]);
+    site.expect(0, &["node", "delete", &id, "--wait"]);
+    assert!(said("cloud.delete_node").contains(&format!("{id} is gone")), "{}", said("cloud.delete_node"));
+    assert_eq!(site.expect(0, &["driver", "list"]).error, "");
+    let clouds = site.expect(0, &["cloud", "list", "--output", "json"]).json();
+    assert_eq!(clouds["clouds"][0]["error"], Value::Null, "{clouds}");
+
+    let unknown = site.expect(1, &["node", "create", "--image", "none", "--size", "small"]);
+    assert!(unknown.error.contains("`capstan cloud images default` lists them"), "{unknown:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_node_of_another_deployments_pool_is_not_removed_unless_forced() {
+    let site = orchestrator();
+    let cloud = json!({ "extra_params": { "file": site.path().join("cloud") } }).to_string();
+    let library = paths::build().join("libcapstan_cloud_dummy.so");
+    let node = json!({
+        "name": "theirs", "image": "image-1", "size": "size-1",
+        "tags": { "capstan-owner": "another", "capstan-node": "01THEIRS" },
+    });
+    let call =
+        ["driver", "call", library.to_str().unwrap(), "create_node", &node.to_string(), "--driver-config", &cloud];
+    let made = site.expect(0, &[&call[..], &["--trust-own-files"]].concat()).json();
+    let id = made["id"].as_str().unwrap();
+    let daemon = site.start();
+    let refused = site.expect(1, &["node", "delete", id]);
+    for says in ["the pool of another deployment, another", "`capstan pool retire 01THEIRS` there"] {
+        assert!(refused.error.contains(says), "{refused:?}");
+    }
+    site.expect(0, &["node", "show", id]);
+    site.expect(0, &["node", "delete", id, "--force", "--wait"]);
+    daemon.stop();
+}
+
+#[test]
+fn a_job_server_that_speaks_tls_and_one_whose_port_is_taken_are_told_with_a_remedy() {
+    let site = Site::worker("noop", "");
+    let listener = TcpListener::bind(("127.0.0.1", site.job_server_port)).unwrap();
+    let taken = site.expect(69, &["serve"]);
+    assert!(taken.error.contains("or give gearman.embedded_listen another address or port"), "{taken:?}");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // The alert of a TLS server that was not greeted as it should be.
+        stream.write_all(&[0x15, 3, 3, 0, 2, 2, 10]).unwrap();
+        stream
+    });
+    let ended = Ended::of(site.run(&["job", "send", "node-1", DISCOVER]));
+    assert!(ended.error.contains("speaks TLS; this side does once gearman.ssl_ca"), "{ended:?}");
+    drop(server.join().unwrap());
 }

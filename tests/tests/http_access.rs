@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -231,6 +231,26 @@ fn a_token_is_shown_once_and_stored_as_a_hash_alone() {
     assert_eq!(site.expect(0, &["token", "show", id(&token), "--output", "json"]).json()["state"], "revoked");
 }
 
+#[test]
+fn a_token_that_nobody_has_seen_is_revoked() {
+    let site = site("", "");
+    let _daemon = site.start();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (out, why) in [(Stdio::from(writer), "Broken pipe"), (Stdio::from(full), "No space left on device")] {
+        let mut command = Command::new(paths::capstan());
+        command.arg("--config").arg(site.config()).args(["token", "new", "--role", "viewer"]);
+        let ended = Ended::of(command.stdout(out).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.error.contains(why) && ended.error.ends_with("; it is revoked again\n"), "{ended:?}");
+    }
+    let listed = site.expect(0, &["token", "list", "--output", "json"]).json();
+    let states: Vec<_> = listed["tokens"].as_array().unwrap().iter().map(|token| &token["state"]).collect();
+    // The daemon's own for its drivers is the one that is good.
+    assert_eq!(states.iter().filter(|state| **state == "revoked").count(), 2, "{listed}");
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
@@ -357,6 +377,16 @@ fn the_socket_is_for_its_owner_and_group() {
         });
         assert_eq!(statuses, expected, "group {group}");
     }
+    // The commands say whose the socket is, and not that there is no daemon.
+    let capstan = site.path().join("capstan");
+    fs::copy(paths::capstan(), &capstan).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(capstan);
+    let ended = Ended::of(command.args(["driver", "list", "--socket"]).arg(&path).output().unwrap());
+    let name = Command::new("id").arg("-gn").output().unwrap().stdout;
+    let group = format!("the members of its group {} alone: ", String::from_utf8(name).unwrap().trim());
+    assert!(ended.code == Some(69) && ended.error.contains(&group), "{ended:?}");
+    assert!(!ended.error.contains("capstan serve"), "{ended:?}");
 }
 
 /// Asks over TLS with these options of curl; the status, or why there was none.

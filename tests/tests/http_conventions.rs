@@ -748,6 +748,28 @@ fn the_commands_list_follow_cancel_and_retry_jobs() {
     assert_eq!(run(&["retry", &id, "--output", "json"]).json()["state"], "queued");
     let cancelled = run(&["cancel", &id, "--reason", "enough", "--wait"]);
     assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+
+    // One that is tried until it is done is not shown against a bound.
+    let endless = jobs::NewJob { max_attempts: u32::MAX, ..jobs::NewJob::new("test.endless", "") };
+    let accepted = site.bench.store.write(move |transaction| jobs::accept(transaction, &endless).map(drop));
+    site.runtime.block_on(accepted).unwrap();
+    let row = run(&["list", "--kind", "test.endless"]).out;
+    assert_eq!(row.lines().nth(1).unwrap().split_whitespace().nth(4), Some("0"), "{row}");
+
+    // A job that is done before it can be cancelled.
+    let id = new();
+    let lease = site.claim().lease();
+    let watched =
+        command(port, &["cancel", &id, "--wait"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the job to be asked to stop", Duration::from_secs(10), || {
+        let job = run(&["show", &id, "--output", "json"]).json();
+        (job["cancel_requested"] == true).then_some(())
+    });
+    let done = site.bench.store.write(move |transaction| jobs::complete(transaction, &lease, Some("{}")));
+    site.runtime.block_on(done).unwrap();
+    let late = Ended::of(watched.wait_with_output().unwrap());
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert!(late.error.contains("is done: it ended before it could be cancelled"), "{late:?}");
     let again = run(&["cancel", &id]);
     assert!(again.code == Some(1) && again.error.contains("nothing to cancel"), "{again:?}");
     assert_eq!((run(&["show", "no/id"]).code, run(&["show", "none"]).code), (Some(64), Some(1)));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     client::{Ask, Daemon},
     exit::{Failure, Outcome},
-    output::{self, Output},
+    output::{self, Output, segment},
     place::{Place, runtime},
 };
 
@@ -101,12 +101,17 @@ async fn token(place: &Place, daemon: &Daemon, name: &str, minutes: u32) -> Outc
     let made = daemon.ask(Ask::change(Method::POST, "/identity/v1/tokens").json(&body)).await?;
     match place.output {
         Output::Json => output::json(&made),
-        Output::Table => {
-            output::line(made["token"].as_str().unwrap_or_default());
-            output::note(&format!(
-                "for the node {name}, good once within {minutes} min; this is the only time it is shown"
-            ));
-        }
+        Output::Table => output::line(made["token"].as_str().unwrap_or_default()),
+    }
+    if let Some(error) = output::lost() {
+        return Err(Failure::Failed(format!(
+            "the token cannot be written to standard output: {error}; nobody has seen it, and it is of no use after {minutes} min"
+        )));
+    }
+    if place.output == Output::Table {
+        output::note(&format!(
+            "for the node {name}, good once within {minutes} min; this is the only time it is shown"
+        ));
     }
     Ok(())
 }
@@ -116,10 +121,4 @@ fn table(certificates: &[Value]) {
     let columns = ["serial", "name", "origin", "issued", "not_after", "revoked", "reason"];
     let rows = certificates.iter().map(|one| columns.iter().map(|column| text(&one[column])).collect());
     output::table(&["SERIAL", "NAME", "BY", "ISSUED", "ENDS", "REVOKED", "REASON"], rows);
-}
-
-/// A text as a value of a query.
-fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -20,11 +20,7 @@ mod store;
 mod token;
 mod wait;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -84,7 +80,7 @@ enum Command {
     /// Check, show or translate a configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Send a message to a worker
+    /// Send a message to a worker; list, show, cancel and retry the daemon's own long work
     #[command(subcommand)]
     Job(job::Command),
     /// Run the API server alone: the devices and, later, the tenants' load balancers
@@ -161,17 +157,22 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let asked =
                 matches!(error.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
-            let _stream_may_be_closed = error.print();
-            return if asked { ExitCode::SUCCESS } else { Failure::Usage(String::new()).code() };
+            if !asked {
+                let _stream_may_be_closed = error.print();
+                return Failure::Usage(String::new()).code();
+            }
+            output::keep(error.print());
+            return end(output::check().map(|()| ExitCode::SUCCESS));
         }
     };
-    match run(arguments) {
-        Ok(code) => code,
-        Err(failure) => {
-            let _stream_may_be_closed = writeln!(io::stderr(), "capstan: {failure}");
-            failure.code()
-        }
-    }
+    end(run(arguments).and_then(|code| output::check().map(|()| code)))
+}
+
+fn end(outcome: Result<ExitCode, Failure>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        output::note(&format!("capstan: {failure}"));
+        failure.code()
+    })
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -195,7 +196,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Identity(command) => identity::run(&place, command),
         Command::Store(command) => store::run(&place, command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "capstan", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "capstan", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
         Command::ProbeDriver { path, daemon } => return Ok(crate::drivers::probe_main(&path, daemon)),

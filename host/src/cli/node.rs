@@ -41,7 +41,7 @@ pub enum Command {
         #[arg(long, value_name = "CLOUD", default_value = "default")]
         cloud: String,
     },
-    /// Make a node; its id is told when it runs (--wait)
+    /// Make a node; with --wait it is shown, its id too, once it runs
     Create(Box<Create>),
     /// Remove a node
     Delete {
@@ -50,7 +50,7 @@ pub enum Command {
         /// The cloud's name in the farm
         #[arg(long, value_name = "CLOUD", default_value = "default")]
         cloud: String,
-        /// Also one that belongs to the pool
+        /// Also one that belongs to a pool, this deployment's or another's
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -136,7 +136,7 @@ pub fn run(place: &Place, command: Command) -> Outcome {
             Command::Delete { id, cloud, force, wait } => {
                 let path = format!("{}?force={force}", path(&cloud, &id));
                 let job = daemon.ask(Ask::change(Method::DELETE, &path)).await?;
-                wait::operation(place, &daemon, job, wait, "done").await
+                wait::operation(place, &daemon, job, wait, "done").await.map(drop)
             }
         }
     })
@@ -204,5 +204,11 @@ async fn create(place: &Place, daemon: &Daemon, new: Create) -> Outcome {
     let key = new.idempotency_key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let ask = Ask::change(Method::POST, &path).json(&body).once(key);
     let job = daemon.ask(ask).await?;
-    wait::operation(place, daemon, job, new.wait, "done").await
+    let job = wait::operation(place, daemon, job, new.wait, "done").await?;
+    if new.wait.wait && place.output == Output::Table {
+        let mut node = job["result"]["node"].clone();
+        node["cloud"] = json!(new.cloud);
+        cloud::print(place, &json!({ "nodes": [node] }), "nodes", &COLUMNS);
+    }
+    Ok(())
 }

@@ -1,10 +1,16 @@
-//! What a command prints: a table for people, JSON for programs. Whoever reads may stop reading (`| head`).
+//! What a command prints: a table for people, JSON for programs. All of it goes through [`line()`], which remembers what could not be
+//! written, so that a command whose result nobody has does not end as if all were well.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use super::exit::{Failure, Outcome};
 
 /// Form of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -16,9 +22,38 @@ pub enum Output {
     Json,
 }
 
-/// Prints text as it is, with a line end.
+/// Why standard output takes nothing any more.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints text as it is, with a line end. Nothing follows what could not be written.
 pub fn line(text: &str) {
-    let _the_reader_may_be_gone = writeln!(io::stdout(), "{text}");
+    if lost().is_some() {
+        return;
+    }
+    let mut out = io::stdout().lock();
+    keep(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// Remembers what became of writing to standard output.
+pub fn keep(written: io::Result<()>) {
+    if let Err(error) = written {
+        let _only_the_first_counts = LOST.set(error);
+    }
+}
+
+/// Why some of what was printed went nowhere; none when all of it was written.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// A failure when the result could not be written. A reader that has seen enough (`| head`) is none.
+pub fn check() -> Outcome {
+    match lost() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("the result cannot be written to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says something beside the result, on standard error.

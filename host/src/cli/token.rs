@@ -1,5 +1,7 @@
 //! `capstan token`.
 
+use std::io;
+
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -88,14 +90,27 @@ async fn new(place: &Place, daemon: &Daemon, body: &Value) -> Outcome {
     match place.output {
         Output::Json => output::json(&made),
         // The token alone on standard output: `capstan token new … > FILE`.
-        Output::Table => {
-            output::line(made["token"].as_str().unwrap_or_default());
-            let until = made["expires"].as_str().map_or_else(|| "for good".to_owned(), |time| format!("until {time}"));
-            let (role, id) = (text(&made["role"]), text(&made["id"]));
-            output::note(&format!("role {role}, id {id}, good {until}; this is the only time it is shown"));
-        }
+        Output::Table => output::line(made["token"].as_str().unwrap_or_default()),
+    }
+    let (role, id) = (text(&made["role"]), text(&made["id"]));
+    if let Some(error) = output::lost() {
+        return Err(unseen(daemon, &id, error).await);
+    }
+    if place.output == Output::Table {
+        let until = made["expires"].as_str().map_or_else(|| "for good".to_owned(), |time| format!("until {time}"));
+        output::note(&format!("role {role}, id {id}, good {until}; this is the only time it is shown"));
     }
     Ok(())
+}
+
+/// A token that nobody has seen is good for nothing; it is revoked.
+async fn unseen(daemon: &Daemon, id: &str, error: &io::Error) -> Failure {
+    let path = format!("/auth/v1/tokens/{id}");
+    let what = match daemon.ask(Ask::change(Method::DELETE, &path)).await {
+        Ok(_) => "it is revoked again".to_owned(),
+        Err(failure) => format!("it cannot be revoked either ({failure}): `capstan token revoke {id}`"),
+    };
+    Failure::Failed(format!("the token {id} cannot be written to standard output: {error}; {what}"))
 }
 
 async fn list(place: &Place, daemon: &Daemon) -> Outcome {

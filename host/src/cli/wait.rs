@@ -20,15 +20,15 @@ pub struct WaitOptions {
     pub wait: bool,
 }
 
-/// Follows a job to its end if that is wanted, and prints it. `job` is the body of the answer that accepted it; `wanted` the state in
-/// which it should end.
+/// Follows a job to its end if that is wanted, prints it and gives it back. `job` is the body of the answer that accepted it; `wanted`
+/// the state in which it should end.
 pub async fn operation(
     place: &Place,
     daemon: &Daemon,
     job: Value,
     options: WaitOptions,
     wanted: &str,
-) -> Result<(), Failure> {
+) -> Result<Value, Failure> {
     let id = job["id"].as_str().unwrap_or_default().to_owned();
     let job = if options.wait { ended(daemon, &id, job).await? } else { job };
     let state = job["state"].as_str().unwrap_or_default().to_owned();
@@ -38,10 +38,14 @@ pub async fn operation(
         Output::Table => output::line(&format!("job {id}: {state}; `capstan job show {id}` tells how it goes")),
     }
     if options.wait && state != wanted {
-        let reason = job["error"].as_str().unwrap_or("without a reason");
+        let reason = match job["error"].as_str() {
+            Some(reason) => reason,
+            None if wanted == "cancelled" => "it ended before it could be cancelled",
+            None => "nothing says why",
+        };
         return Err(Failure::Failed(format!("job {id} is {state}: {reason}")));
     }
-    Ok(())
+    Ok(job)
 }
 
 /// The job once it has ended. On a terminal its progress is one line that changes.

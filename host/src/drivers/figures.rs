@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use capstan_plugin_api::DriverError;
+use capstan_plugin_api::{DriverError, ErrorCode};
 use serde::Serialize;
 
 use super::error::one_line;
@@ -76,13 +76,14 @@ impl Figures {
         let counted = self.method(method);
         counted.seconds.record(took);
         let Some(error) = failure else { return counted.well.increment() };
-        let line = one_line(&format!("{method}: {}: {error}", error.code));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let code = error.code.as_str();
         let known = failures.by_code.contains_key(code) || failures.by_code.len() < MOST_CODES && code.len() <= 64;
         let code = if known { code } else { OTHER };
         *failures.by_code.entry(code.to_owned()).or_default() += 1;
-        failures.last = Some(line);
+        if !is_callers(&error.code) {
+            failures.last = Some(one_line(&format!("{method}: {}: {error}", error.code)));
+        }
         drop(failures);
         let [kind, name] = &self.labels;
         self.metrics.counter(&names::DRIVER_CALLS, [kind, name, method, code]).increment();
@@ -153,6 +154,18 @@ impl Figures {
     }
 }
 
+/// What was asked was wrong, and the driver is well: a name that there is not, a node that is gone.
+fn is_callers(code: &ErrorCode) -> bool {
+    [
+        ErrorCode::NOT_FOUND,
+        ErrorCode::ALREADY_EXISTS,
+        ErrorCode::INVALID_ARGUMENT,
+        ErrorCode::CONFLICT,
+        ErrorCode::NOT_SUPPORTED,
+    ]
+    .contains(code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +178,10 @@ mod tests {
         figures.note_call("list_nodes", Duration::from_millis(2), Some(&DriverError::not_found("no\nnode")));
         assert_eq!(figures.calls(), 2);
         assert_eq!(figures.errors().0, BTreeMap::from([("not_found".to_owned(), 1)]));
-        assert_eq!(figures.errors().1.as_deref(), Some("list_nodes: not_found: no\\nnode"));
+        assert_eq!(figures.errors().1, None, "the caller's mistake is not the driver's");
+        figures.note_call("get_node", Duration::ZERO, Some(&DriverError::internal("no\nidea")));
+        figures.note_call("get_node", Duration::ZERO, Some(&DriverError::not_found("no node")));
+        assert_eq!(figures.errors().1.as_deref(), Some("get_node: internal: no\\nidea"));
         let text = metrics.render();
         for line in [
             r#"capstan_driver_calls_total{kind="cloud",driver="acme",method="list_nodes",code="ok"} 1"#,
@@ -181,7 +197,7 @@ mod tests {
         let figures = Figures::new("cloud", "acme", telemetry::Figures::default());
         for number in 0..1000 {
             let code = format!("code_{number}").leak();
-            let error = DriverError::new(capstan_plugin_api::ErrorCode::new(code), "no");
+            let error = DriverError::new(ErrorCode::new(code), "no");
             figures.note_call("x", Duration::ZERO, Some(&error));
         }
         let (codes, _) = figures.errors();

@@ -141,7 +141,8 @@ pub struct DriverInfo {
     pub latency: Vec<Bucket>,
     /// Seconds spent in calls.
     pub seconds: f64,
-    /// The last thing that went wrong, in one line.
+    /// The last thing that went wrong, in one line. A refusal of what was asked (not_found, invalid_argument and the like) is no fault
+    /// of the driver and does not count.
     pub last_error: Option<String>,
     /// Methods that it answers.
     pub methods: Vec<String>,

@@ -304,6 +304,7 @@ impl Loading<'_> {
 
     fn isolated(&self, program: Program, expected: Expected) -> Result<(Isolated, Arc<Manifest>), Failure> {
         let Self { settings, entry, .. } = self;
+        entry.confinement.make_folders(&settings.state_dir);
         Isolated::start(isolated::Start {
             launch: Launch {
                 driver: entry.full_name(),

@@ -9,5 +9,6 @@ mod lb_nodes;
 mod life;
 mod many;
 mod namespaces;
+mod shipped;
 mod stock;
 mod support;

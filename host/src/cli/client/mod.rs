@@ -3,7 +3,13 @@
 mod credentials;
 mod stream;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -13,6 +19,7 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use nix::unistd::{Gid, Group};
 use serde_json::Value;
 
 use super::exit::Failure;
@@ -171,7 +178,10 @@ impl Daemon {
             Place::Plain(authority) => (Stream::tcp(authority).await, authority.as_str()),
             Place::Tls(authority, trust) => (Stream::tls(authority, Arc::clone(trust)).await, authority.as_str()),
         };
-        let stream = stream.map_err(|error| self.unavailable(error))?;
+        let stream = stream.map_err(|error| match &self.place {
+            Place::Socket(path) if error.kind() == io::ErrorKind::PermissionDenied => not_admitted(path, &error),
+            _ => self.unavailable(error),
+        })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unavailable(error))?;
         tokio::spawn(connection);
@@ -191,6 +201,17 @@ impl Daemon {
             .map_err(|error| Failure::Usage(format!("{:?} cannot be asked for: {error}", ask.path)))?;
         sender.send_request(request).await.map_err(|error| self.unavailable(error))
     }
+}
+
+/// The daemon is there, and its socket is not for this user.
+fn not_admitted(socket: &Path, error: &io::Error) -> Failure {
+    let gid = fs::metadata(socket).map(|metadata| Gid::from_raw(metadata.gid()));
+    let group = gid.ok().and_then(|gid| Group::from_gid(gid).ok().flatten()).map(|group| format!(" {}", group.name));
+    Failure::Unavailable(format!(
+        "{} is for the daemon's user and the members of its group{} alone: {error}; run this as one of them, or show a token by --url",
+        socket.display(),
+        group.unwrap_or_default()
+    ))
 }
 
 fn read(path: &str, status: StatusCode, body: &[u8]) -> Result<Value, Failure> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     check::{self, Trust},
-    named::{file, known},
+    named::{file, known, names, one},
     scratch::Scratch,
 };
 use crate::{
@@ -93,6 +93,11 @@ async fn settings(place: &Place, arguments: &Arguments, trust: &Trust, scratch: 
         let loaded = place.load_with_lock()?;
         let driver = known(&loaded.config.known_drivers, &arguments.driver)?;
         let mut settings = settings::driver_settings(&loaded.config, |entry| entry.key() == driver.key());
+        let instances = settings.drivers.drain(..);
+        let instance = one(instances, &arguments.driver, DriverEntry::full_name, |entry| {
+            names(&arguments.driver, entry.kind.as_str(), &entry.name)
+        })?;
+        settings.drivers = vec![instance];
         // The daemon that may be running owns its own.
         settings.state_dir = state;
         return Ok(settings);

@@ -2,14 +2,18 @@
 
 use serde_json::Value;
 
+use super::named::loaded;
 use crate::{
     cli::{output, place::Place},
     config::KnownDriver,
 };
 
-/// The daemon's answer; none when no daemon answers or it does not know the driver.
+/// The daemon's answer; none when no daemon answers, it does not know the driver, or has several instances of it.
 pub(super) async fn ask(place: &Place, driver: &KnownDriver) -> Option<Value> {
-    place.daemon().ok()?.get(&format!("/drivers/v1/{}/{}", driver.kind, driver.name)).await.ok()
+    let daemon = place.daemon().ok()?;
+    let list = daemon.get("/drivers/v1").await.ok()?;
+    let (kind, name) = loaded(&list, &format!("{}.{}", driver.kind, driver.name)).ok()?;
+    daemon.get(&format!("/drivers/v1/{kind}/{name}")).await.ok()
 }
 
 /// Prints it below what the file says; `sha256` is the file's.
@@ -58,7 +62,7 @@ pub(super) fn print(running: &Value, sha256: &str) {
         output::line(&format!("  {title:14}{text}"));
     }
     if running["sha256"].as_str().is_some_and(|serving| serving != sha256) {
-        let name = running["name"].as_str().unwrap_or_default();
-        output::note(&format!("the file is not the one that serves; `capstan driver reload {name}` loads it"));
+        let (kind, name) = (output::text(&running["kind"]), output::text(&running["name"]));
+        output::note(&format!("the file is not the one that serves; `capstan driver reload {kind}.{name}` loads it"));
     }
 }

@@ -12,6 +12,9 @@ use crate::cli::{
     wait::{self, WaitOptions},
 };
 
+/// As many attempts are a job's that is tried until it is done.
+const UNBOUNDED: u32 = u32::MAX;
+
 /// Which jobs are listed.
 #[derive(Debug, Args)]
 pub struct Filter {
@@ -62,7 +65,10 @@ pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
     };
     let jobs = answer["jobs"].as_array().into_iter().flatten();
     let rows = jobs.map(|job| {
-        let attempts = format!("{}/{}", job["attempt"], job["max_attempts"]);
+        let attempts = match job["max_attempts"].as_u64() {
+            Some(most) if most < u64::from(UNBOUNDED) => format!("{}/{most}", job["attempt"]),
+            _ => job["attempt"].to_string(),
+        };
         let said = if job["error"].is_null() { &job["progress"]["text"] } else { &job["error"] };
         vec![
             text(&job["id"]),
@@ -89,7 +95,7 @@ pub(super) async fn show(place: &Place, id: &str, options: WaitOptions) -> Outco
             output::json(&job);
             Ok(())
         }
-        _ => wait::operation(place, &daemon, job, options, "done").await,
+        _ => wait::operation(place, &daemon, job, options, "done").await.map(drop),
     }
 }
 
@@ -97,11 +103,11 @@ pub(super) async fn cancel(place: &Place, id: &str, reason: Option<&str>, option
     let daemon = place.daemon()?;
     let body = json!({ "reason": reason });
     let job = daemon.ask(Ask::change(Method::POST, &format!("{}/cancel", path(id)?)).json(&body)).await?;
-    wait::operation(place, &daemon, job, options, "cancelled").await
+    wait::operation(place, &daemon, job, options, "cancelled").await.map(drop)
 }
 
 pub(super) async fn retry(place: &Place, id: &str, options: WaitOptions) -> Outcome {
     let daemon = place.daemon()?;
     let job = daemon.post(&format!("{}/retry", path(id)?)).await?;
-    wait::operation(place, &daemon, job, options, "done").await
+    wait::operation(place, &daemon, job, options, "done").await.map(drop)
 }

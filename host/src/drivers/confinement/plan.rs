@@ -1,5 +1,11 @@
 //! What the operator asks for.
 
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Component, Path, PathBuf},
+};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Prepared, account::Account, rules::Rules};
@@ -17,6 +23,18 @@ pub struct Confinement {
 }
 
 impl Confinement {
+    /// Makes the folders of `sandbox.write` that lie below `state_dir` and are missing, for the kernel's rules admit what is there
+    /// alone. Outside of it, and where the driver has a user of its own, whose such a folder is to be is the operator's to say.
+    pub(crate) fn make_folders(&self, state_dir: &Path) {
+        let Some(sandbox) = self.sandbox.as_ref().filter(|_| self.user.is_none()) else { return };
+        let is_below = |path: &&PathBuf| {
+            path.starts_with(state_dir) && !path.components().any(|part| part == Component::ParentDir)
+        };
+        for path in sandbox.write.iter().filter(is_below).filter(|path| !path.exists()) {
+            let _told_with_what_is_not_enforced = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        }
+    }
+
     /// Looks up the user and finds out what this kernel and this account can enforce. For the daemon, before it starts the
     /// child.
     ///

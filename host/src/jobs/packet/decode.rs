@@ -7,8 +7,9 @@ use super::{Grab, HEADER_LENGTH, Magic, Packet, Priority, kind_name};
 pub enum FrameError {
     /// The four bytes that open a packet are something else.
     #[error(
-        "expected a Gearman packet (magic \"\\0REQ\" or \"\\0RES\"), found the bytes \"{}\": the other side speaks another protocol, or TLS",
-        .found.escape_ascii()
+        "expected a Gearman packet (magic \"\\0REQ\" or \"\\0RES\"), found the bytes \"{}\": {}",
+        .found.escape_ascii(),
+        spoken(*.found)
     )]
     BadMagic {
         /// What was there.
@@ -54,6 +55,16 @@ pub enum PacketError {
         /// The packet's type.
         kind: u32,
     },
+}
+
+/// What the other side speaks, and what to do about it. A record of TLS begins with an alert (0x15) or a handshake (0x16) of version 3.
+fn spoken(found: [u8; 4]) -> &'static str {
+    match found {
+        [0x15 | 0x16, 3, ..] => {
+            "the other side speaks TLS; this side does once gearman.ssl_ca, gearman.ssl_cert and gearman.ssl_key are set"
+        }
+        _ => "the other side speaks another protocol; see that the port is a job server's",
+    }
 }
 
 /// The outcome of looking at the front of a buffer.

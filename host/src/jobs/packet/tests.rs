@@ -151,6 +151,7 @@ fn a_large_packet_is_refused_by_its_header() {
 fn another_protocol_is_told_at_its_first_byte() {
     let error = decode(&[0x16, 0x03], 1000).unwrap_err();
     assert_eq!(error, FrameError::BadMagic { found: [0x16, 0x03, 0, 0] });
+    assert!(error.to_string().contains("speaks TLS; this side does once gearman.ssl_ca"), "{error}");
     assert!(error.to_string().contains("TLS"));
 }
 

@@ -79,7 +79,10 @@ pub enum ServerError {
     #[error("access rule of the embedded job server: {0}")]
     Access(#[from] PatternError),
     /// The address could not be taken.
-    #[error("the embedded job server cannot listen on {listen}: {source}")]
+    #[error(
+        "the embedded job server cannot listen on {listen}: {source}; end what listens there (`ss -ltnp` names it), or give \
+         gearman.embedded_listen another address or port"
+    )]
     Bind {
         /// Which address.
         listen: SocketAddr,

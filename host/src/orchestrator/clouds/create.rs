@@ -189,7 +189,10 @@ async fn wait(running: &Running, cloud: &Cloud, made: Node) -> Next {
     let (id, mut last) = (made.id.clone(), made);
     loop {
         match last.state.as_str() {
-            node_state::RUNNING => return Next::Done(json!({ "cloud": cloud.name, "node": last })),
+            node_state::RUNNING => {
+                running.progress(None, format!("{id} is {}", last.state)).await;
+                return Next::Done(json!({ "cloud": cloud.name, "node": last }));
+            }
             node_state::ERROR | node_state::TERMINATED | node_state::STOPPED => {
                 let fault = last.fault.unwrap_or_else(|| "the cloud does not say why".to_owned());
                 return Next::Failed(format!("the node {id} is {} ({fault}); it is left as it is", last.state));

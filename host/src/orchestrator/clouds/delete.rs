@@ -59,11 +59,11 @@ impl Deleter {
                 None => {}
             }
             match cloud.node(&node).await {
-                Ok(None) => return Next::Done(json!({ "cloud": cloud.name, "node": node })),
-                Ok(Some(found)) if found.state == node_state::TERMINATED => {
+                Ok(Some(found)) if found.state != node_state::TERMINATED => {}
+                Ok(_) => {
+                    running.progress(None, format!("{node} is gone")).await;
                     return Next::Done(json!({ "cloud": cloud.name, "node": node }));
                 }
-                Ok(Some(_)) => {}
                 Err(error) => return later(format!("the cloud cannot be asked: {error} ({})", error.code)),
             }
             let options = CallOptions { request_id: running.job.id.clone(), ..CallOptions::default() };

@@ -185,7 +185,7 @@ impl Cloud {
     fn named(&self, what: &str, wanted: &str, found: Result<Option<String>, DriverError>) -> Result<String, Problem> {
         let missing = || {
             Problem::unprocessable(format!(
-                "the cloud {} has no {what} {wanted:?}; GET /clouds/v1/clouds/{}/{what}s lists them",
+                "the cloud {} has no {what} {wanted:?}; `capstan cloud {what}s {}` lists them",
                 self.name, self.name
             ))
             .with("field", what.into())

@@ -2,7 +2,7 @@
 //! is a job; a repeated request, or one whose daemon was killed, makes no second node.
 //!
 //! It lives here because the orchestrator's own API stands on it; a daemon that runs the pool manager serves it as well. It knows
-//! nothing of pools, but for one thing: a node that carries the tags of this deployment's pool is not removed behind its back.
+//! nothing of pools, but for one thing: a node that carries a pool's tags is not removed behind its back.
 
 mod create;
 mod delete;

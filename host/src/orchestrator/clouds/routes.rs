@@ -230,6 +230,22 @@ async fn create_node(
     Operations::new(clouds.store().clone()).accepted(&id, wait).await
 }
 
+/// A conflict when the node is a pool's, of this deployment or of another one that shares the cloud.
+fn unowned(node: &Node, deployment: &str) -> Result<(), Problem> {
+    let Some(owner) = node.tags.get(POOL_OWNER) else { return Ok(()) };
+    let of = node.tags.get(POOL_NODE).unwrap_or(&node.name);
+    let (whose, where_to) = if owner == deployment {
+        ("the pool".to_owned(), "")
+    } else {
+        (format!("the pool of another deployment, {owner}"), " there")
+    };
+    Err(Problem::conflict(format!(
+        "the node {} belongs to {whose}: `capstan pool retire {of}`{where_to} takes it off the API server first; \
+         force removes it all the same",
+        node.id
+    )))
+}
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Force {
@@ -246,12 +262,8 @@ async fn delete_node(
 ) -> Result<Response, Problem> {
     let cloud = clouds.cloud(&cloud)?;
     let node = found(&cloud, &id).await?;
-    let is_pools = node.tags.get(POOL_OWNER).is_some_and(|owner| owner == clouds.store().deployment());
-    if is_pools && !force {
-        let of = node.tags.get(POOL_NODE).unwrap_or(&node.name);
-        return Err(Problem::conflict(format!(
-            "the node {id} belongs to the pool: `capstan pool retire {of}` takes it off the API server first; force removes it all the same"
-        )));
+    if !force {
+        unowned(&node, clouds.store().deployment())?;
     }
     let object = format!("cloud/{}/{id}", cloud.name);
     let spec = serde_json::to_string(&delete::Spec { cloud: cloud.name, node: id }).map_err(Problem::internal)?;

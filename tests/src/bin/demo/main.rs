@@ -13,7 +13,7 @@ mod pool;
 
 use std::{
     collections::BTreeMap,
-    process::{ExitCode, Output},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -46,6 +46,12 @@ fn main() -> ExitCode {
     run(real);
     pool::run();
     println!("\nAll of it worked, in {:.1} s, and nothing was left running.", begun.elapsed().as_secs_f64());
+    println!(
+        "A pool of your own on this machine: config/examples/local-cloud.toml, explained in docs/drivers/cloud-local.md."
+    );
+    println!(
+        "To install and run it: docs/operator-guide.md. To write a driver: `capstan driver new`, docs/driver-guide.md."
+    );
     ExitCode::SUCCESS
 }
 
@@ -62,7 +68,7 @@ fn run(real: bool) {
     step("Start the daemon: worker, HTTP, and the HAProxy driver from its shared library");
     println!("  job server: {}", if real { "a real gearmand" } else { "embedded" });
     let daemon = site.start();
-    show(&site.run(&["driver", "list"]));
+    capstan(&site, &["driver", "list"]);
     tick("the driver is loaded and the worker waits for messages");
 
     step("Send one UPDATE message: an HTTP load balancer with two web servers");
@@ -124,15 +130,25 @@ fn tick(what: &str) {
     println!("  \u{2713} {what}");
 }
 
-fn show(output: &Output) {
+/// Runs a command of the binary as one would on a machine where it is installed, and shows both.
+fn capstan(site: &Site, arguments: &[&str]) {
+    typed(arguments);
+    let output = site.run(arguments);
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         println!("  {line}");
     }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Shows a command as it is typed into a shell.
+fn typed(arguments: &[&str]) {
+    let is_plain = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte));
+    let quoted = |word: &&str| if is_plain(word) { (*word).to_owned() } else { format!("'{word}'") };
+    println!("  $ capstan {}", arguments.iter().map(quoted).collect::<Vec<_>>().join(" "));
+}
+
 fn exchange(site: &Site, message: &Value, expected: &str) -> Value {
-    println!("  sent  {message}");
+    typed(&["job", "send", &site.function, &message.to_string()]);
     let begun = Instant::now();
     let reply = site.send(message);
     println!("  reply {reply}  ({:.0} ms, the command's start included)", begun.elapsed().as_secs_f64() * 1e3);

@@ -10,7 +10,7 @@ use capstan_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{show, step, tick};
+use crate::{capstan, step, tick, typed};
 
 /// Long enough for a node to come up on a busy machine.
 const FAR: Duration = Duration::from_secs(60);
@@ -20,19 +20,21 @@ pub fn run() {
     let site = site();
     let daemon = site.start();
     wait_for("two nodes in stock", FAR, || (ready(&site).len() == 2).then_some(()));
-    show(&site.run(&["pool", "status"]));
-    show(&site.run(&["pool", "nodes"]));
+    capstan(&site, &["pool", "status"]);
+    capstan(&site, &["pool", "nodes"]);
     tick(
         "two nodes were built, asked how they are and registered; each is a real `capstan worker` on an address of its own",
     );
 
     step("Take one, and send its worker an UPDATE: an HTTP load balancer with two web servers");
+    typed(&["pool", "take", "--owner", "demo"]);
     let taken = site.expect(0, &["pool", "take", "--owner", "demo", "--output", "json"]).json();
     let (name, address) = (text(&taken["node"]["name"]), text(&taken["node"]["address"]));
     println!("  node {name} at {address}");
     let (red, blue) = (WebServer::start("red"), WebServer::start("blue"));
     let port = free_port();
     let message = update(port, &[("1", red.port()), ("2", blue.port())]).to_string();
+    typed(&["job", "send", &name, &message]);
     let reply = site.expect(0, &["job", "send", &name, &message, "--output", "json"]).json();
     assert_eq!(reply["hpcs_response"], "PASS", "{reply}");
     let at: SocketAddr = format!("{address}:{port}").parse().expect("an address");
@@ -66,15 +68,15 @@ pub fn run() {
         (is_gone && ready.len() == 2).then_some(ready)
     });
     println!("  in stock: {:?}", replaced.iter().map(|node| text(&node["name"])).collect::<Vec<_>>());
-    show(&site.run(&["pool", "status"]));
+    capstan(&site, &["pool", "status"]);
     assert_eq!(web::get_at(at, None).expect("the load balancer answers").status, 200);
     tick("the pool noticed, deleted it and built another; the node that serves went on");
 
     step("Give all nodes back, and stop the daemon");
     let all = site.expect(0, &["pool", "nodes", "--output", "json"]).json();
-    site.expect(0, &["pool", "pause", "--reason", "the demonstration ends"]);
+    capstan(&site, &["pool", "pause", "--reason", "the demonstration ends"]);
     for node in all["nodes"].as_array().into_iter().flatten() {
-        site.expect(0, &["pool", "retire", &text(&node["id"])]);
+        capstan(&site, &["pool", "retire", &text(&node["id"])]);
     }
     wait_for("all nodes to be gone", FAR, || nodes(&site).is_empty().then_some(()));
     daemon.stop();

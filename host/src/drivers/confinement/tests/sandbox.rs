@@ -4,6 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
     net::{TcpListener, TcpStream, ToSocketAddrs},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
 };
@@ -147,6 +148,21 @@ fn a_kernel_with_everything_has_no_shortfalls_and_a_missing_path_is_named() {
         last.starts_with("sandbox.write names /no/such/folder, where nothing can be admitted (No such file"),
         "{last}"
     );
+}
+
+#[test]
+fn folders_below_the_state_directory_are_made_and_no_others() {
+    let root = tempfile::tempdir().unwrap();
+    let state = root.path().join("state");
+    let (below, beside, around) = (state.join("cloud/deep"), root.path().join("beside"), state.join("../around"));
+    let sandbox = Sandbox { write: vec![below.clone(), beside.clone(), around.clone()], ..Sandbox::default() };
+    let plan = Confinement { sandbox: Some(sandbox), ..Confinement::default() };
+    Confinement { user: Some("nobody".to_owned()), ..plan.clone() }.make_folders(&state);
+    assert!(!below.exists(), "whose it is to be is not the daemon's to say");
+    plan.make_folders(&state);
+    let made = below.metadata().unwrap();
+    assert_eq!((made.is_dir(), made.permissions().mode() & 0o777), (true, 0o700));
+    assert!(!beside.exists() && !around.exists());
 }
 
 fn with_version(version: i32) -> Vec<String> {
