@@ -199,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_are_secrets_are_found_wherever_the_schema_hides_them() {
+        let manifest = manifest(json!({ "$defs": { "key": { "type": "string", "writeOnly": true },
+                "circle": { "anyOf": [{ "$ref": "#/$defs/circle" }, { "type": "string" }] } },
+            "properties": {
+                "plain": { "type": "string" },
+                "round": { "$ref": "#/$defs/circle" },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/key" }, { "type": "null" }] },
+                "list": { "items": { "properties": { "a/b": { "$ref": "#/$defs/key" } } } },
+                "by_name": { "additionalProperties": { "format": "password" } } } }));
+        let config = json!({ "plain": "a", "round": "b", "maybe": "c", "list": [{}, { "a/b": "d" }], "by_name": { "x": "e", "y": 7 } });
+        assert_eq!(secret_texts(&manifest, &config), ["/by_name/x", "/list/1/a~1b", "/maybe"]);
+        assert!(secret_texts(&manifest, &json!({ "maybe": null })).is_empty());
+    }
+
+    #[test]
     fn a_faulty_schema_is_a_fault_and_none_admits_anything() {
         assert_eq!(schema_faults(&manifest(json!({ "type": "melon" })), &json!({})).len(), 1);
         assert!(schema_faults(&manifest(Value::Null), &json!({ "a": [1] })).is_empty());
