@@ -3,7 +3,7 @@
 // A test that cannot go on has failed, in its helping functions too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use capstan::config::{DriverSchemas, Drivers, Faults, InstanceConfig, KnownDriver, Loader, Misfit, SchemaFault, load};
 use proptest::prelude::*;
@@ -146,7 +146,10 @@ fn job_servers_are_hosts_with_ports() {
 #[test]
 fn tls_is_given_whole_and_readable() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ca.pem"), "x").unwrap();
+    fs::write(folder.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    fs::write(folder.path().join("key.pem"), "-----BEGIN EC PRIVATE KEY-----\n").unwrap();
+    fs::set_permissions(folder.path().join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(folder.path().join("neither.pem"), "x").unwrap();
     let path = folder.path().join("capstan.toml");
     fs::write(&path, "[gearman]\nssl_ca = \"ca.pem\"\nssl_cert = \"ca.pem\"\n").unwrap();
     let found = lines(&load(&path, &environment(&[])).unwrap_err(), folder.path());
@@ -164,6 +167,78 @@ fn tls_is_given_whole_and_readable() {
         found[1].starts_with("capstan.toml:5: gearman.embedded_tls.cert: found c.pem, which cannot be read"),
         "{found:#?}"
     );
+    // Each file holds what its key is for.
+    fs::write(
+        &path,
+        "[http.tls]\ncert = \"key.pem\"\nkey = \"ca.pem\"\nclient_ca = \"neither.pem\"\n[store]\n\
+         url = \"postgres://a@b/c\"\nca = \"absent.pem\"\n",
+    )
+    .unwrap();
+    let found = lines(&load(&path, &environment(&[])).unwrap_err(), folder.path());
+    let begins = [
+        "capstan.toml:2: http.tls.cert: found key.pem, which holds a private key; expected a PEM file with certificates; ",
+        "capstan.toml:3: http.tls.key: found ca.pem, which holds a certificate; expected a PEM file with a private key; ",
+        "capstan.toml:4: http.tls.client_ca: found neither.pem, which holds neither certificate nor key; ",
+        "capstan.toml:7: store.ca: found absent.pem, which cannot be read",
+    ];
+    assert_eq!(found.len(), begins.len(), "{found:#?}");
+    for (found, begins) in found.iter().zip(begins) {
+        assert!(found.starts_with(begins), "{found}\n  expected to begin with\n{begins}");
+    }
+}
+
+#[test]
+fn a_fault_says_what_is_wrong_with_the_value_at_hand() {
+    for (text, begins, contains) in [
+        (
+            "[pool]\nhealth_limit = 1.5\n",
+            "capstan.toml:2: pool.health_limit: found the number 1.5; ",
+            "without a fraction",
+        ),
+        (
+            "[pool]\nhealth_limit = \"2\"\n",
+            "capstan.toml:2: pool.health_limit: found the text \"2\"; expected a whole number from 1 to 1000; ",
+            "without quotes",
+        ),
+        (
+            "[pool]\nbuilds_at_once = -1\n",
+            "capstan.toml:2: pool.builds_at_once: found the number -1; ",
+            "from 1 to 1024;",
+        ),
+        (
+            "[pool]\nbuilds_at_once = 0\n",
+            "capstan.toml:2: pool.builds_at_once: found the number 0; ",
+            "from 1 to 1024;",
+        ),
+        ("[http]\nenabled = 1\n", "capstan.toml:2: http.enabled: found the number 1; ", "one of the two"),
+        (
+            "[http]\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:2\"]\n",
+            "capstan.toml:2: http.listen: found 0.0.0.0:2, which is open to the network",
+            "http.tls.names",
+        ),
+        (
+            "[http]\nenabled = false\n[known_drivers.mgm.local]\nlibrary = \"libcapstan_mgm_local.so\"\n",
+            "capstan.toml:3: known_drivers.mgm.local.config.socket: found nothing; ",
+            "http.enabled",
+        ),
+    ] {
+        one(text, begins, contains);
+    }
+    // What is missing is missed in its table, where there is one.
+    let pool = "[daemon]\nroles = [\"pool-manager\"]\n[known_drivers.mgm.m]\nlibrary = \"m.so\"\n[known_drivers.cloud.c]\n\
+                library = \"c.so\"\n[cloud_farm.default]\nengine = \"c\"\n";
+    one(
+        &format!("{pool}[pool]\ndriver = \"m\"\nsize = \"s\"\n"),
+        "capstan.toml:9: pool.image: found nothing; ",
+        "add it",
+    );
+    one(
+        &format!("{pool}[pool]\ndriver = \"m\"\nsize = \"s\"\n[pool.stocks.web]\nnodes = 2\n"),
+        "capstan.toml:12: pool.stocks.web.image: found nothing; ",
+        "add it",
+    );
+    let found = faults(pool);
+    assert!(found.iter().any(|fault| fault.starts_with("capstan.toml:2: pool.image: found nothing; ")), "{found:#?}");
 }
 
 #[test]
@@ -258,7 +333,11 @@ fn names_for_gearman_and_levels_for_the_log_are_checked() {
         "capstan.toml:2: gearman.reconnect_sleep_seconds: found the number 0.0000000001",
         "above 0",
     );
-    one("[worker]\nmax_depth = 9999999999999999999\n", "capstan.toml:2: worker.max_depth: ", "whole number from 0 to");
+    one(
+        "[worker]\nmax_depth = 9999999999999999999\n",
+        "capstan.toml:2: worker.max_depth: ",
+        "whole number from 8 to 120",
+    );
 }
 
 #[test]
@@ -308,6 +387,33 @@ impl DriverSchemas for Stand {
         }
         found
     }
+
+    fn unloadable(&self, _: &Drivers, driver: &KnownDriver) -> Option<String> {
+        (driver.name == "gone").then(|| "it is gone".to_owned())
+    }
+}
+
+// A driver that will not load costs itself, and the daemon only if it is required.
+#[test]
+fn files_of_drivers_are_looked_at_where_that_is_asked_for() {
+    let text = "[known_drivers.load_balancer.gone]\nlibrary = \"l.so\"\n[known_drivers.load_balancer.gone.config]\nmust = \"be\"\n";
+    let (folder, path) = written(text);
+    let variables = environment(&[]);
+    let loader = Loader::new(&variables).file(&path).schemas(&Stand);
+    assert!(loader.load().unwrap().warnings.is_empty(), "a daemon tells of it at its stage");
+    let warnings = loader.clone().driver_files().load().unwrap().warnings;
+    let plain: Vec<String> =
+        warnings.iter().map(|one| one.to_string().replace(&format!("{}/", folder.path().display()), "")).collect();
+    assert_eq!(plain, ["capstan.toml:2: known_drivers.load_balancer.gone.library: will not load: it is gone"]);
+    fs::write(&path, text.replace("\"l.so\"\n", "\"l.so\"\nrequired = true\n")).unwrap();
+    let found = lines(&loader.driver_files().load().unwrap_err(), folder.path());
+    assert!(
+        found.len() == 1
+            && found[0].starts_with(
+                "capstan.toml:2: known_drivers.load_balancer.gone.library: found that it will not load: it is gone; "
+            ),
+        "{found:#?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use capstan::config::{self, ClientAuth, Config, load, show_text};
 fn faults(text: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("capstan.toml");
-    fs::write(folder.path().join("a.pem"), "").unwrap();
+    fs::write(folder.path().join("a.pem"), "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n").unwrap();
     fs::write(&path, text).unwrap();
     let faults = load(&path, &BTreeMap::new()).unwrap_err();
     faults.as_slice().iter().map(ToString::to_string).collect()

@@ -11,7 +11,7 @@ use serde_json::json;
 fn loaded(toml: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     for name in ["ca.pem", "cert.pem", "key.pem"] {
-        fs::write(folder.path().join(name), "").unwrap();
+        fs::write(folder.path().join(name), "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n").unwrap();
     }
     fs::write(folder.path().join("nova-password"), "hunter2").unwrap();
     let path = folder.path().join("capstan.toml");
@@ -116,7 +116,7 @@ fn an_empty_file_means_libras_defaults() {
     let config = loaded(&imported.toml);
     assert_eq!(config.gearman.endpoints(), [endpoint("localhost", 4730)]);
     assert_eq!((config.worker.driver.as_str(), config.telemetry.level.as_str()), ("haproxy", "warn"));
-    assert_eq!(imported.notes, Vec::<String>::new());
+    assert_eq!((imported.notes, imported.not_understood), (Vec::<String>::new(), 0));
 }
 
 #[test]
@@ -131,6 +131,7 @@ fn what_cannot_be_understood_is_named_and_never_breaks_the_result() {
     let haproxy = config.known_drivers.get(DriverKind::LoadBalancer, "haproxy").unwrap();
     assert_eq!(haproxy.config.expose()["log_file"], "/var/log/\"q\".log");
     assert_eq!(imported.notes.len(), 10, "{:#?}", imported.notes);
+    assert_eq!(imported.not_understood, 10, "{:#?}", imported.notes);
 }
 
 #[test]

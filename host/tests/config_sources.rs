@@ -280,6 +280,9 @@ fn two_readings_of_the_same_files_are_equal_and_a_changed_secret_is_a_difference
     let place = with_secrets();
     let before = place.load().config;
     assert!(before == place.load().config);
+    let text = fs::read_to_string(place.path("capstan.toml")).unwrap();
+    fs::write(place.path("capstan.toml"), format!("# a comment moves every line\n\n{text}")).unwrap();
+    assert!(before == place.load().config, "what is said counts, not where");
     fs::write(place.path("secrets/password"), "changed-secret").unwrap();
     let after = place.load().config;
     assert!(before.cloud_farm != after.cloud_farm);
@@ -307,4 +310,36 @@ fn bug40_what_has_no_effect_is_said() {
         warnings[0].ends_with("capstan.toml:3: gearman.keepcnt: has no effect without gearman.keepalive = true"),
         "{warnings:?}"
     );
+}
+
+const OWN: &str = "[daemon]\nrun_dir = \"run\"\n[known_drivers.mgm.own]\nlibrary = \"libcapstan_mgm_local.so\"\n";
+
+fn own_config(text: &str) -> serde_json::Value {
+    let place = Place::new(&[("capstan.toml", text)]);
+    let driver = place.load().config.known_drivers.get(DriverKind::Mgm, "own").unwrap().clone();
+    let shown = driver.config.redacted().to_string().replace(&format!("{}/", place.folder.path().display()), "");
+    serde_json::from_str(&shown).unwrap()
+}
+
+#[test]
+fn the_driver_of_the_daemons_own_api_gets_the_daemons_own_socket_and_token() {
+    assert_eq!(own_config(OWN), json!({ "socket": "run/capstan.sock", "token": { "file": "run/device.token" } }));
+    let config = format!("{OWN}[known_drivers.mgm.own.config]\n");
+    assert_eq!(
+        own_config(&format!("{config}timeout_seconds = 3\n")),
+        json!({ "socket": "run/capstan.sock", "token": { "file": "run/device.token" }, "timeout_seconds": 3 })
+    );
+    // The same socket by another name, from the folder of the file.
+    assert_eq!(
+        own_config(&format!("{config}socket = \"run/capstan.sock\"\n"))["token"],
+        json!({ "file": "run/device.token" })
+    );
+    assert_eq!(
+        own_config(&format!("{config}socket = \"other.sock\"\n")),
+        json!({ "socket": "other.sock" }),
+        "the token is for no other daemon"
+    );
+    // No other driver is completed.
+    let other = OWN.replace("libcapstan_mgm_local.so", "libmine.so");
+    assert_eq!(own_config(&other), json!({}));
 }

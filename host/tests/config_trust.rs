@@ -104,7 +104,7 @@ fn what_is_no_public_key_is_named_and_all_faults_show_at_once() {
          b = { library = \"l.so\", signature_key = \"certificate.pem\" }\n\
          c = { library = \"l.so\", signature_key = \"p256.pem\" }\n\
          d = { library = \"l.so\", signature_key = \"text\" }\n\
-         e = { library = \"l.so\", signature_key = \".\" }\n\
+         e = { library = \"l.so\", signature_key = \"folder\" }\n\
          f = { library = \"l.so\", signature_key = \"fifo\" }\n\
          g = { library = \"l.so\", signature_key = 7 }\n\
          h = { library = \"l.so\", signature_key = \"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7l\" }\n\
@@ -114,6 +114,7 @@ fn what_is_no_public_key_is_named_and_all_faults_show_at_once() {
     place.write("certificate.pem", &issued.cert.pem());
     place.write("p256.pem", &issued.signing_key.public_key_pem());
     place.write("text", "hello");
+    fs::create_dir(place.path("folder")).unwrap();
     assert!(Command::new("mkfifo").arg(place.path("fifo")).status().unwrap().success());
     let expected = "; expected an Ed25519 public key: a PEM file, or the line of base64 in it; ";
     let found = place.faults();
@@ -125,7 +126,7 @@ fn what_is_no_public_key_is_named_and_all_faults_show_at_once() {
             "capstan.toml:7: known_drivers.cloud.b.signature_key: found the file certificate.pem with a certificate; ",
             "capstan.toml:8: known_drivers.cloud.c.signature_key: found the file p256.pem with a key of another kind",
             "capstan.toml:9: known_drivers.cloud.d.signature_key: found the file text with no key at all; ",
-            "capstan.toml:10: known_drivers.cloud.e.signature_key: found the file . unreadable (it is no regular file)",
+            "capstan.toml:10: known_drivers.cloud.e.signature_key: found the file folder unreadable (it is no regular file)",
             "capstan.toml:11: known_drivers.cloud.f.signature_key: found the file fifo unreadable (it is no regular file)",
             "capstan.toml:12: known_drivers.cloud.g.signature_key: found the number 7; expected a text",
             "capstan.toml:13: known_drivers.cloud.h.signature_key: found a text with no key at all; ",

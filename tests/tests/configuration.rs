@@ -240,6 +240,89 @@ fn files_of_conf_d_and_variables_lie_over_the_file_and_show_says_so() {
 }
 
 #[test]
+fn a_configuration_says_the_same_however_it_is_named_and_from_wherever() {
+    let text = "[daemon]\nroles = [\"pool-manager\"]\nstate_dir = \"state\"\nrun_dir = \"run\"\n[drivers]\ndirectory = \"lib\"\n\
+                [known_drivers.mgm.hp_rest]\nlibrary = \"x.so\"\n[known_drivers.mgm.hp_rest.config]\ntoken = { file = \"pw\" }\n\
+                [known_drivers.mgm.hp_rest.sandbox]\nread = [\"etc\"]\n[known_drivers.cloud.a]\nlibrary = \"y.so\"\n\
+                [cloud_farm.default]\nengine = \"a\"\n[pool]\nimage = \"i\"\nsize = \"s\"\nuser_data = \"user-data\"\n";
+    let files = Files::new(text);
+    files.write("pw", "a-secret");
+    let root = files.0.path();
+    let show = |from: &Path, config: &Path, variables: &[(&str, &str)]| -> Value {
+        let output = Command::new(paths::capstan())
+            .args(["--config", config.to_str().unwrap(), "config", "show", "--output", "json"])
+            .current_dir(from)
+            .env_clear()
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let ended = Ended::of(output);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.json()
+    };
+    let named = show(Path::new("/"), &files.path("capstan.toml"), &[]);
+    assert_eq!(show(root, Path::new("capstan.toml"), &[]), named);
+    assert_eq!(show(root, Path::new("./capstan.toml"), &[]), named);
+    let value = |shown: &Value, key: &str| {
+        let values = shown["values"].as_array().unwrap();
+        values.iter().find(|value| value["key"] == key).unwrap_or_else(|| panic!("{key}"))["value"].clone()
+    };
+    let folder = root.display();
+    for (key, path) in [
+        ("daemon.state_dir", format!("{folder}/state")),
+        ("daemon.run_dir", format!("{folder}/run")),
+        ("store.url", format!("sqlite:{folder}/state/capstan.db")),
+        ("http.socket", format!("{folder}/run/capstan.sock")),
+        ("drivers.directory", format!("{folder}/lib")),
+        ("pool.user_data", format!("{folder}/user-data")),
+        ("identity.directory", format!("{folder}/state/identity")),
+    ] {
+        assert_eq!(value(&named, key), path.as_str(), "{key}");
+    }
+    // From the environment: relative to where the command is started.
+    let shown = show(root, Path::new("capstan.toml"), &[("CAPSTAN_DAEMON__STATE_DIR", "elsewhere")]);
+    assert_eq!(value(&shown, "store.url"), format!("sqlite:{folder}/elsewhere/capstan.db"));
+    // And the file is looked for where it says.
+    let info = ["--config", "capstan.toml", "store", "info"];
+    let output = Command::new(paths::capstan()).args(info).current_dir(root).env_clear().output().unwrap();
+    let ended = Ended::of(output);
+    assert!(ended.error.contains(&format!(" {folder}/state/capstan.db")), "{ended:?}");
+}
+
+#[test]
+fn what_a_look_at_files_can_tell_is_told_and_what_not_is_said() {
+    let text = format!(
+        "{}[known_drivers.mgm.gone]\nlibrary = \"libgone.so\"\n[known_drivers.cloud.program]\ncommand = [\"no-program\"]\n\
+         [known_drivers.mgm.own]\nlibrary = \"libcapstan_mgm_local.so\"\n[known_drivers.mgm.own.config]\n",
+        drivers(&paths::build()).replace("isolation = \"in-process\"\n", "")
+    );
+    let files = Files::new(&text);
+    let ended = files.run(0, &["config", "check"], &[]);
+    let warnings: Vec<&str> = ended.out.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 2, "{ended:?}");
+    for (key, file) in [("mgm.gone.library", "libgone.so"), ("cloud.program.command", "no-program")] {
+        let says = |line: &&str| line.contains(&format!("known_drivers.{key}: will not load: ")) && line.contains(file);
+        assert!(warnings.iter().any(says), "{key}: {ended:?}");
+    }
+    let last = ended.out.lines().last().unwrap();
+    assert!(last.starts_with("valid: ") && last.contains("not looked at: what drivers check"), "{last}");
+    assert!(files.run(0, &["config", "check", "--output", "json"], &[]).json()["not_checked"].is_string());
+    // A driver that is required keeps the daemon from starting.
+    files.write("capstan.toml", &text.replace("\"libgone.so\"", "\"libgone.so\"\nrequired = true"));
+    let faults = files.faults(&[]);
+    assert!(faults.len() == 1 && faults[0].contains("known_drivers.mgm.gone.library: "), "{faults:#?}");
+    // A secret stands outside the file, and no fault repeats it.
+    files.write("capstan.toml", &format!("{text}token = \"in-the-clear\"\n"));
+    let faults = files.faults(&[]);
+    let begins = format!(
+        "capstan.toml:{}: known_drivers.mgm.own.config.token: found a text; expected a reference to a secret; ",
+        text.lines().count() + 1
+    );
+    assert!(faults.len() == 1 && faults[0].starts_with(&begins), "{begins}\n{faults:#?}");
+    assert!(!faults[0].contains("in-the-clear"), "{faults:#?}");
+}
+
+#[test]
 fn a_value_taken_over_from_another_key_shows_that_keys_place() {
     let text = r#"[daemon]
 run_dir = "run"
@@ -440,8 +523,15 @@ fn an_old_libra_ini_becomes_a_configuration_that_checks() {
     files.run(64, &["config", "import", "/nowhere/libra.ini"], &[]);
     // Text that is no INI at all is named, not translated into nothing.
     files.write("old worker.ini", "\u{0}\u{1}[[[\nno = section\n====\n");
-    let odd = files.run(0, &["config", "import", libra.to_str().unwrap()], &[]);
+    let odd = files.run(1, &["config", "import", libra.to_str().unwrap()], &[]);
     assert!(!odd.error.is_empty(), "{odd:?}");
+    // What could be read is written, and the exit code says that not all could.
+    files.write("old worker.ini", "[gearman]\nservers = 10.0.0.1:4730\ngarbage\nkeepcnt = lots\n");
+    let part = files.run(1, &["config", "import", libra.to_str().unwrap()], &[]);
+    assert!(part.out.contains("servers = [\"10.0.0.1:4730\"]"), "{part:?}");
+    assert!(part.error.lines().last().unwrap().contains("2 of the notes on"), "{part:?}");
+    let json = files.run(1, &["config", "import", libra.to_str().unwrap(), "--output", "json"], &[]).json();
+    assert_eq!(json["not_understood"], 2, "{json:#}");
 }
 
 #[test]
@@ -465,7 +555,11 @@ fn the_shipped_files_check() {
         fs::write(&copy, &text).unwrap();
         fs::create_dir(folder.path().join("tls")).unwrap();
         for name in ["ca.pem", "node.pem", "node.key"] {
-            fs::write(folder.path().join("tls").join(name), "").unwrap();
+            fs::write(
+                folder.path().join("tls").join(name),
+                "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n",
+            )
+            .unwrap();
         }
         let ended = capstan(&["--config", copy.to_str().unwrap(), "config", "check"], &variables);
         assert_eq!(ended.code, Some(0), "{}: {ended:?}", path.display());
@@ -512,6 +606,31 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
         daemon.signal(rustix::process::Signal::HUP);
     }
     hang_up("nothing changed");
+    daemon.stop();
+}
+
+#[test]
+fn a_hang_up_names_what_needs_a_restart_and_nothing_else() {
+    let more = "[known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\
+                [cloud_farm.default]\nengine = \"dummy\"\n[cloud_farm.default.extra_params]\nseed = 7\n";
+    let site = Site::worker_with("noop", "", None, more);
+    let daemon = site.start();
+    let good = fs::read_to_string(site.config()).unwrap();
+    let hang_up = |text: &str, expected: &str| {
+        let before = site.log().len();
+        site.configure(text);
+        daemon.signal(rustix::process::Signal::HUP);
+        capstan_tests::wait_for(expected, std::time::Duration::from_secs(10), || {
+            site.log()[before..].contains(expected).then_some(())
+        });
+    };
+    hang_up(&good.replace("[cloud_farm.default]", "# a comment\n[cloud_farm.default]"), "nothing changed");
+    hang_up(&good.replace("seed = 7", "seed = 8"), "the drivers follow it");
+    // Each reload has logged all before the next begins.
+    hang_up(&good.replace("seed = 7", "seed = 8"), "nothing changed");
+    assert!(!site.log().contains("restart to apply"), "{}", site.log());
+    hang_up(&format!("{good}[cloud_farm.other]\nengine = \"dummy\"\n"), "restart to apply");
+    assert!(site.log().contains("cloud_farm"), "{}", site.log());
     daemon.stop();
 }
 

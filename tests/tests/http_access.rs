@@ -507,11 +507,22 @@ fn tls_certificates_and_their_renewal() {
     fs::copy(new_key, &key).unwrap();
     daemon.signal(Signal::HUP);
     wait_for("the new certificate", SOON, || (serial().ok()?.as_deref() == Some("CN=second")).then_some(()));
-    fs::write(&cert, "nothing").unwrap();
+    let good = fs::read(&cert).unwrap();
+    fs::write(&cert, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     daemon.signal(Signal::HUP);
     wait_for("the fault in the log", SOON, || site.log().contains("running certificate is kept").then_some(()));
     assert_eq!(serial().unwrap().as_deref(), Some("CN=second"));
+    // What is demanded of clients changes with them, and the log says so.
+    fs::write(&cert, good).unwrap();
+    let text = fs::read_to_string(site.config()).unwrap();
+    site.configure(&text.replace("client_auth = \"optional\"", "client_auth = \"required\""));
+    daemon.signal(Signal::HUP);
+    wait_for("the change in the log", SOON, || site.log().contains("http.tls follows it").then_some(()));
+    assert!(ask("/livez", &[]).is_err(), "it is in force");
     daemon.stop();
+    assert!(!site.log().contains("restart to apply"), "{}", site.log());
+    assert_eq!(site.log().matches("nothing changed").count(), 1, "of the renewed files alone: {}", site.log());
+    site.configure(&text);
 
     // Where a certificate is demanded, no connection is made without one.
     let [cert, key] = ours.issue("third", 2100);

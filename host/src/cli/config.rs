@@ -36,17 +36,22 @@ pub fn run(place: &Place, command: Command) -> Outcome {
     }
 }
 
+/// What only a start can tell.
+const UNSEEN: &str = "not looked at: what drivers check when they are opened, and whatever is reached over a network";
+
 fn check(place: &Place) -> Outcome {
-    let loaded = place.load_all(&[])?;
+    let loaded = place.load_to_check()?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     match place.output {
-        Output::Json => output::json(&json!({ "valid": true, "files": files, "warnings": warnings })),
+        Output::Json => {
+            output::json(&json!({ "valid": true, "files": files, "warnings": warnings, "not_checked": UNSEEN }))
+        }
         Output::Table => {
             for warning in &warnings {
                 output::line(&format!("warning: {warning}"));
             }
-            output::line(&format!("valid: {}", files.join(", ")));
+            output::line(&format!("valid: {}; {UNSEEN}", files.join(", ")));
         }
     }
     Ok(())
@@ -66,7 +71,11 @@ fn import(place: &Place, file: &Path) -> Outcome {
         .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))?;
     let imported = config::import::libra_ini(file, &text);
     match place.output {
-        Output::Json => output::json(&json!({ "toml": imported.toml, "notes": imported.notes })),
+        Output::Json => output::json(&json!({
+            "toml": imported.toml,
+            "notes": imported.notes,
+            "not_understood": imported.not_understood,
+        })),
         Output::Table => {
             output::line(imported.toml.trim_end());
             for note in &imported.notes {
@@ -74,5 +83,11 @@ fn import(place: &Place, file: &Path) -> Outcome {
             }
         }
     }
-    Ok(())
+    match imported.not_understood {
+        0 => Ok(()),
+        count => Err(Failure::Failed(format!(
+            "what could be read was translated; {count} of the notes on {} name something that was not understood",
+            file.display()
+        ))),
+    }
 }

@@ -11,8 +11,10 @@ use super::{
     settings,
 };
 use crate::{
-    config::{DriverSchemas, Drivers, InstanceConfig, KnownDriver, Loaded, Loader, ProcessEnvironment, SchemaFault},
-    drivers,
+    config::{
+        DriverSchemas, Drivers, InstanceConfig, KnownDriver, Loaded, Loader, Misfit, ProcessEnvironment, SchemaFault,
+    },
+    drivers::{self, DriverFile, LoadError},
     http::OwnToken,
 };
 
@@ -56,6 +58,11 @@ impl Place {
         finish(&Loader::new(&ProcessEnvironment).file(&self.config))
     }
 
+    /// Reads the configuration for a look at all that can be looked at without starting anything.
+    pub fn load_to_check(&self) -> Result<Loaded, Failure> {
+        finish(&Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas).driver_files())
+    }
+
     /// Reads the configuration for a daemon, with what the command's options lay over it. The drivers' own sections are held
     /// against their schemas.
     pub fn load_all(&self, options: &[SetByOption]) -> Result<Loaded, Failure> {
@@ -93,12 +100,35 @@ struct Schemas;
 
 impl DriverSchemas for Schemas {
     fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault> {
-        let trusted = drivers.trust_own_files;
         // A file that cannot be read is told of when the driver is loaded.
-        let Some(facts) = settings::library(drivers, driver).and_then(|path| drivers::inspect(&path, trusted).ok())
-        else {
-            return Vec::new();
-        };
-        drivers::schema_faults(&facts.manifest, config.expose())
+        let Some(Ok(facts)) = inspect(drivers, driver) else { return Vec::new() };
+        let mut faults = drivers::schema_faults(&facts.manifest, config.expose());
+        let referred = config.secret_pointers();
+        let plain = drivers::secret_texts(&facts.manifest, config.expose());
+        faults.extend(plain.into_iter().filter(|pointer| !referred.contains(pointer)).map(|pointer| SchemaFault {
+            pointer,
+            expected: "a reference to a secret".to_owned(),
+            misfit: Misfit::Value {
+                choices: Vec::new(),
+                is_secret: true,
+                remedy: "keep it outside this file and name its place: { file = \"...\" }, { env = \"...\" } or { credential = \"...\" }",
+            },
+        }));
+        faults
     }
+
+    fn unloadable(&self, drivers: &Drivers, driver: &KnownDriver) -> Option<String> {
+        match inspect(drivers, driver) {
+            Some(inspected) => inspected.err().map(|error| error.to_string()),
+            None => {
+                let program = settings::program(drivers, driver);
+                program.metadata().err().map(|error| format!("{} cannot be read ({error})", program.display()))
+            }
+        }
+    }
+}
+
+/// What a library's file says of itself; none for a command.
+fn inspect(drivers: &Drivers, driver: &KnownDriver) -> Option<Result<DriverFile, LoadError>> {
+    Some(drivers::inspect(&settings::library(drivers, driver)?, drivers.trust_own_files))
 }

@@ -31,19 +31,23 @@ fn driver_directory(drivers: &Drivers) -> PathBuf {
     })
 }
 
+/// The file of a driver, a library or the program of its command.
+pub fn program(drivers: &Drivers, driver: &KnownDriver) -> PathBuf {
+    driver_directory(drivers).join(match &driver.program {
+        DriverProgram::Library(path) => path.as_path(),
+        DriverProgram::Command(command) => Path::new(command.first().map_or("", String::as_str)),
+    })
+}
+
 /// The file of a driver; none for one that is a command.
 pub fn library(drivers: &Drivers, driver: &KnownDriver) -> Option<PathBuf> {
-    match &driver.program {
-        DriverProgram::Library(path) => Some(driver_directory(drivers).join(path)),
-        DriverProgram::Command(_) => None,
-    }
+    matches!(driver.program, DriverProgram::Library(_)).then(|| program(drivers, driver))
 }
 
 /// What the registry is told of the drivers that `wanted` picks.
 pub fn driver_settings(config: &Config, wanted: impl Fn(&KnownDriver) -> bool) -> Settings {
-    // Children are started elsewhere, so nothing may be relative to where the daemon was started.
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut settings = Settings::new(absolute(&config.daemon.state_dir), absolute(&driver_directory(&config.drivers)));
+    // Both are absolute: children are started elsewhere, where nothing relative would be found.
+    let mut settings = Settings::new(&config.daemon.state_dir, driver_directory(&config.drivers));
     settings.trust_own_files = config.drivers.trust_own_files;
     settings.call_timeout = config.drivers.call_timeout;
     settings.health_interval = config.drivers.health_interval;

@@ -79,7 +79,8 @@ fn pool(config: &Config, session: &mut Session<'_>) {
         for (key, value) in [("image", &stock.image), ("size", &stock.size)] {
             if value.is_empty() {
                 let key = format!("{path}.{key}");
-                let origin = stated(session, &[&key, "daemon.roles"]);
+                let of_table = || session.origin_of_table(&path).unwrap_or_else(|| session.origin("daemon.roles"));
+                let origin = Some(session.origin(&key)).filter(|at| *at != Origin::Default).unwrap_or_else(of_table);
                 session.fault(origin, &key, "nothing", "the id or the name that the cloud knows", "add it");
             }
         }
@@ -136,7 +137,7 @@ fn policy(config: &Config, session: &mut Session<'_>) {
     }
     for driver in config.known_drivers.iter().filter(|driver| !meets(driver)) {
         let text = format!("will not load: drivers.policy is {lack}");
-        session.warnings.push(Warning { origin: driver.origin.clone(), key: driver.key(), text });
+        session.warnings.push(Warning { origin: driver.origin.0.clone(), key: driver.key(), text });
     }
 }
 

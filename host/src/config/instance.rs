@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Origin,
+    Origin, Uncompared,
     read::{Node, Session, Table, Value, describe_text},
     secret::{REDACTED, Reference},
 };
@@ -17,7 +17,7 @@ pub struct InstanceConfig {
     shown: Json,
     resolved: Json,
     /// By JSON pointer.
-    places: BTreeMap<String, Origin>,
+    places: Uncompared<BTreeMap<String, Origin>>,
     secrets: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl InstanceConfig {
         let mut copy = Copy { session, key, places, secrets: Vec::new(), secret };
         let (shown, resolved) = copy.table(table, "");
         let Copy { places, secrets, .. } = copy;
-        Self { key: key.to_owned(), shown, resolved, places, secrets }
+        Self { key: key.to_owned(), shown, resolved, places: Uncompared(places), secrets }
     }
 }
 

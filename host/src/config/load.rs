@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
+    origin::absolute,
     read::{self, Session, Table},
     schemas, trust,
 };
@@ -63,6 +64,7 @@ pub struct Loader<'a> {
     options: Vec<(String, String, String)>,
     schemas: Option<&'a dyn DriverSchemas>,
     lock: bool,
+    driver_files: bool,
     device_token: Option<Secret>,
 }
 
@@ -70,13 +72,22 @@ impl<'a> Loader<'a> {
     /// Defaults, environment and options; no file.
     #[must_use]
     pub fn new(environment: &'a dyn Environment) -> Self {
-        Self { file: None, environment, options: Vec::new(), schemas: None, lock: true, device_token: None }
+        Self {
+            file: None,
+            environment,
+            options: Vec::new(),
+            schemas: None,
+            lock: true,
+            driver_files: false,
+            device_token: None,
+        }
     }
 
-    /// Reads this file, and `conf.d/*.toml` in its folder.
+    /// Reads this file, and `conf.d/*.toml` in its folder. However it is named, what it says comes to the same: a relative path
+    /// is taken from the working directory of now.
     #[must_use]
-    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.file = Some(path.into());
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = Some(absolute(path.as_ref()));
         self
     }
 
@@ -92,6 +103,13 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn schemas(mut self, schemas: &'a dyn DriverSchemas) -> Self {
         self.schemas = Some(schemas);
+        self
+    }
+
+    /// Looks at the drivers' files too, if schemas are asked; a daemon tells of them when it loads them.
+    #[must_use]
+    pub fn driver_files(mut self) -> Self {
+        self.driver_files = true;
         self
     }
 
@@ -128,6 +146,9 @@ impl<'a> Loader<'a> {
         checks::across(&config, &mut session);
         if let Some(drivers) = self.schemas {
             schemas::check(&config, drivers, &mut session);
+            if self.driver_files {
+                schemas::check_files(&config, drivers, &mut session);
+            }
         }
         let Session { faults, warnings, effective, secrets, .. } = session;
         if faults.is_empty() {

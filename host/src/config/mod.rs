@@ -25,7 +25,7 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use fault::{Fault, Faults, Warning};
 pub use instance::InstanceConfig;
 pub use load::{Loaded, Loader, load};
-pub use origin::Origin;
+pub use origin::{Origin, Uncompared};
 pub use read::Effective;
 pub(crate) use read::nearest;
 pub use schemas::{DriverSchemas, Misfit, SchemaFault};

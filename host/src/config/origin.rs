@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,10 +28,11 @@ pub enum Origin {
 impl Origin {
     /// A relative path is taken from the folder of the file that states it; from anywhere else, from the working directory.
     pub(super) fn absolute(&self, path: &Path) -> PathBuf {
-        match self {
-            Self::File { path: file, .. } => file.parent().map_or_else(|| path.to_owned(), |folder| folder.join(path)),
-            _ => path.to_owned(),
-        }
+        let folder = match self {
+            Self::File { path: file, .. } => file.parent(),
+            _ => None,
+        };
+        absolute(&folder.map_or_else(|| path.to_owned(), |folder| folder.join(path)))
     }
 
     /// The order in which faults are listed: by file and line, then what stands in no file.
@@ -41,6 +43,30 @@ impl Origin {
             Self::CommandLine(flag) => (2, Path::new(&**flag), 0),
             Self::Default => (3, Path::new(""), 0),
         }
+    }
+}
+
+/// The path from the root, as seen from the working directory. No link is followed, and the file need not exist.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    // Only an empty path, or a working directory that has been removed, has none.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A value that counts as equal to any other: two configurations that say the same are equal wherever they say it.
+#[derive(Clone, Copy, Debug)]
+pub struct Uncompared<T>(pub(super) T);
+
+impl<T> PartialEq for Uncompared<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Deref for Uncompared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 

@@ -1,7 +1,7 @@
 //! What only the drivers know: whether their own sections are what they take.
 
 use super::{
-    Config, Drivers, KnownDriver, Origin,
+    Config, DriverProgram, Drivers, KnownDriver, Origin, Warning,
     instance::{InstanceConfig, dotted},
     read::{Session, nearest},
     secret::REDACTED,
@@ -58,14 +58,46 @@ pub trait DriverSchemas {
     /// `{ user, password, extra_params }` for a cloud of the farm. A driver that cannot be read is no fault here: loading
     /// reports it, and only a required one is fatal.
     fn faults(&self, drivers: &Drivers, driver: &KnownDriver, config: &InstanceConfig) -> Vec<SchemaFault>;
+
+    /// Why the driver's file cannot be loaded, as far as the file itself tells; nothing is run.
+    fn unloadable(&self, drivers: &Drivers, driver: &KnownDriver) -> Option<String>;
+}
+
+/// Whether something is wrong with an entry itself.
+fn faulty_entries(session: &Session<'_>) -> impl Fn(&str) -> bool + use<> {
+    let faulty: Vec<String> = session.faults.iter().map(|fault| fault.key.clone()).collect();
+    move |entry| {
+        faulty.iter().any(|key| key.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+}
+
+/// Looks at the drivers' files. Without a required one the daemon does not start; any other costs itself alone.
+pub(super) fn check_files(config: &Config, files: &dyn DriverSchemas, session: &mut Session<'_>) {
+    let is_faulty = faulty_entries(session);
+    for driver in config.known_drivers.iter().filter(|driver| !is_faulty(&driver.key())) {
+        let Some(why) = files.unloadable(&config.drivers, driver) else { continue };
+        let key = match driver.program {
+            DriverProgram::Library(_) => format!("{}.library", driver.key()),
+            DriverProgram::Command(_) => format!("{}.command", driver.key()),
+        };
+        if driver.required {
+            let expected = "a file that can be loaded, for the driver is required";
+            session.fault_at(
+                &key,
+                &format!("that it will not load: {why}"),
+                expected,
+                "correct it, or remove required",
+            );
+        } else {
+            let origin = session.origin(&key);
+            session.warnings.push(Warning { origin, key, text: format!("will not load: {why}") });
+        }
+    }
 }
 
 /// Asks the drivers' schemas about every instance. Entries that have faults of their own are left out.
 pub(super) fn check(config: &Config, schemas: &dyn DriverSchemas, session: &mut Session<'_>) {
-    let faulty: Vec<String> = session.faults.iter().map(|fault| fault.key.clone()).collect();
-    let is_faulty = |entry: &str| {
-        faulty.iter().any(|key| key.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-    };
+    let is_faulty = faulty_entries(session);
     let clouds = config.cloud_farm.iter().filter_map(|cloud| {
         let driver = config.known_drivers.get(DriverKind::Cloud, &cloud.engine)?;
         Some((driver, format!("cloud_farm.{}", cloud.name), &cloud.config))
@@ -112,7 +144,7 @@ fn tell(fault: &SchemaFault, driver: &KnownDriver, instance: &InstanceConfig, se
         session.secrets.iter().fold(expected.clone(), |text, secret| text.replace(secret.as_str(), REDACTED));
     let origin = match instance.origin_of(pointer) {
         // The table is not there: then it is the driver's entry that wants it.
-        Origin::Default => driver.origin.clone(),
+        Origin::Default => driver.origin.0.clone(),
         origin => origin,
     };
     session.fault(origin, &instance.key_of(pointer), &found, &expected, &remedy);

@@ -1,5 +1,7 @@
 //! A driver's own section against the schema in its manifest.
 
+use std::collections::BTreeSet;
+
 use capstan_plugin_api::Manifest;
 use jsonschema::{ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
@@ -9,6 +11,9 @@ use super::{
     schema_words,
 };
 use crate::config::{Misfit, SchemaFault};
+
+/// How many references and alternatives are followed, one behind the other.
+const DEEPEST: usize = 8;
 
 /// All faults of a driver's section. No value of the section is in them.
 pub fn schema_faults(manifest: &Manifest, config: &Value) -> Vec<SchemaFault> {
@@ -67,6 +72,43 @@ fn faults_of(schema: &Value, error: &ValidationError<'_>) -> Vec<SchemaFault> {
             let remedy = schema_words::remedy(kind.keyword(), node, error.instance());
             vec![SchemaFault { pointer: place, expected, misfit: Misfit::Value { choices, is_secret, remedy } }]
         }
+    }
+}
+
+/// The JSON pointers of all texts that the schema marks as secrets.
+pub fn secret_texts(manifest: &Manifest, config: &Value) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let schema = &manifest.config_schema;
+    gather_secrets(schema, schema, config, "", DEEPEST, &mut found);
+    found.into_iter().collect()
+}
+
+/// `depth` bounds the steps that lead no deeper into the value, of which a schema may have a circle.
+fn gather_secrets(
+    root: &Value,
+    node: &Value,
+    value: &Value,
+    pointer: &str,
+    depth: usize,
+    found: &mut BTreeSet<String>,
+) {
+    if value.is_string() && schema_words::is_secret(node) {
+        found.insert(pointer.to_owned());
+    }
+    if let Some(depth) = depth.checked_sub(1) {
+        let target = node["$ref"].as_str().and_then(|place| root.pointer(place.strip_prefix('#')?));
+        let parts = ["allOf", "anyOf", "oneOf"].iter().filter_map(|keyword| node[*keyword].as_array()).flatten();
+        for node in target.into_iter().chain(parts) {
+            gather_secrets(root, node, value, pointer, depth, found);
+        }
+    }
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let below = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+        let node = node["properties"].get(key).unwrap_or(&node["additionalProperties"]);
+        gather_secrets(root, node, value, &below, DEEPEST, found);
+    }
+    for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+        gather_secrets(root, &node["items"], value, &format!("{pointer}/{index}"), DEEPEST, found);
     }
 }
 
@@ -154,6 +196,21 @@ mod tests {
         secrets.sort_unstable();
         assert_eq!(secrets, ["/keys/1", "/password"]);
         assert!(check(&manifest, &json!({ "region": "here", "password": "secret" })).is_ok());
+    }
+
+    #[test]
+    fn texts_that_are_secrets_are_found_wherever_the_schema_hides_them() {
+        let manifest = manifest(json!({ "$defs": { "key": { "type": "string", "writeOnly": true },
+                "circle": { "anyOf": [{ "$ref": "#/$defs/circle" }, { "type": "string" }] } },
+            "properties": {
+                "plain": { "type": "string" },
+                "round": { "$ref": "#/$defs/circle" },
+                "maybe": { "anyOf": [{ "$ref": "#/$defs/key" }, { "type": "null" }] },
+                "list": { "items": { "properties": { "a/b": { "$ref": "#/$defs/key" } } } },
+                "by_name": { "additionalProperties": { "format": "password" } } } }));
+        let config = json!({ "plain": "a", "round": "b", "maybe": "c", "list": [{}, { "a/b": "d" }], "by_name": { "x": "e", "y": 7 } });
+        assert_eq!(secret_texts(&manifest, &config), ["/by_name/x", "/list/1/a~1b", "/maybe"]);
+        assert!(secret_texts(&manifest, &json!({ "maybe": null })).is_empty());
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod turns;
 
 pub use crate::config::{Channel, DriverProgram, Isolation, Limits, Sandbox};
 pub use child::driver_main;
-pub use configuration::schema_faults;
+pub use configuration::{schema_faults, secret_texts};
 pub use confinement::Confinement;
 pub use elf::{ElfFacts, ElfFault, LibcVersion, read};
 pub(crate) use error::cut;

@@ -16,9 +16,9 @@ const LONGEST_PATH: usize = 107;
 #[derive(Clone, Debug, Deserialize, ConfigSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The daemon's Unix socket, `http.socket` of its configuration; an absolute path.
+    /// The daemon's Unix socket, by absolute path; a daemon that hosts this driver names its own, `http.socket`.
     pub socket: PathBuf,
-    /// Bearer token; a secret.
+    /// Bearer token, a secret; a daemon that hosts this driver names its own beside its own socket.
     pub token: Option<Secret>,
     /// The longest time of one request.
     pub timeout_seconds: u32,

@@ -124,8 +124,13 @@ impl Reloader {
                 return false;
             }
         };
+        let tls_before = self.running.http.tls.clone();
         if !self.reload_certificates(&loaded.config) {
             return false;
+        }
+        let tls_follows = self.running.http.tls != tls_before;
+        if tls_follows {
+            info!("the configuration was read again and http.tls follows it");
         }
         self.running.drivers = loaded.config.drivers.clone();
         self.running.known_drivers = loaded.config.known_drivers.clone();
@@ -152,7 +157,7 @@ impl Reloader {
                 "the configuration was read again and the pool manager follows it"
             );
         }
-        if applied.is_empty() && of_pool.is_empty() && rest.is_empty() {
+        if applied.is_empty() && of_pool.is_empty() && !tls_follows && rest.is_empty() {
             info!("the configuration was read again; nothing changed");
         }
         if !rest.is_empty() {
@@ -185,6 +190,11 @@ impl Reloader {
     }
 }
 
+/// What the services were told of the farm at their start; the accounts are the drivers', which follow.
+fn clouds(config: &Config) -> impl Iterator<Item = (&str, &str)> {
+    config.cloud_farm.iter().map(|cloud| (cloud.name.as_str(), cloud.engine.as_str()))
+}
+
 /// Sections that differ and that a reload does not apply.
 fn needs_restart(a: &Config, b: &Config) -> Vec<&'static str> {
     [
@@ -193,7 +203,7 @@ fn needs_restart(a: &Config, b: &Config) -> Vec<&'static str> {
         ("store", a.store != b.store),
         ("gearman", a.gearman != b.gearman),
         ("identity", a.identity != b.identity),
-        ("cloud_farm", a.cloud_farm != b.cloud_farm),
+        ("cloud_farm", clouds(a).ne(clouds(b))),
         ("worker", a.worker != b.worker),
         ("lbaas", a.lbaas != b.lbaas),
         ("telemetry", a.telemetry != b.telemetry),

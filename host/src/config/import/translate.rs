@@ -17,6 +17,8 @@ pub struct Imported {
     pub toml: String,
     /// One line for each option that has no counterpart, or whose counterpart needs a look: `FILE:LINE: [SECTION] KEY: WHY`.
     pub notes: Vec<String>,
+    /// How many of the notes speak of something that was not understood: no option, an unknown one, or a value that it cannot have.
+    pub not_understood: usize,
 }
 
 const HAPROXY: &str = "known_drivers.load_balancer.haproxy";
@@ -32,6 +34,7 @@ pub fn libra_ini(file: &Path, text: &str) -> Imported {
     let mut import = Import { has_worker, has_pool, ..Import::default() };
     for (line, text) in strays {
         import.notes.push((line, format!("no option: {text:?}")));
+        import.not_understood += 1;
     }
     for entry in &entries {
         import.entry(entry);
@@ -51,6 +54,7 @@ struct Import {
     /// By dotted key.
     values: BTreeMap<String, Json>,
     notes: Vec<(usize, String)>,
+    not_understood: usize,
 }
 
 impl Import {
@@ -65,7 +69,7 @@ impl Import {
             return;
         }
         match options::fate(section, key) {
-            None => self.note(entry, "not an option of libra's worker or pool manager"),
+            None => self.puzzle(entry, "not an option of libra's worker or pool manager"),
             Some(Fate::None(why)) => self.note(entry, &format!("no counterpart: {why}")),
             Some(Fate::Level(level)) => match boolean(value) {
                 // --debug outweighs --verbose, in whatever order they stand.
@@ -73,7 +77,7 @@ impl Import {
                     self.values.insert("telemetry.level".to_owned(), level.into());
                 }
                 Some(_) => {}
-                None => self.note(entry, &format!("{value:?} is neither true nor false")),
+                None => self.puzzle(entry, &format!("{value:?} is neither true nor false")),
             },
             Some(Fate::Key(ours, form)) => {
                 self.key(entry, ours, form);
@@ -112,7 +116,7 @@ impl Import {
             Form::Seconds => seconds(value),
             Form::Service => {
                 if value != "ubuntu" {
-                    self.note(
+                    self.puzzle(
                         entry,
                         &format!(
                             "no counterpart: the service {value:?} is unknown; set control and service_name by hand"
@@ -128,7 +132,7 @@ impl Import {
             Form::Text => Some(value.as_str().into()),
         };
         let Some(rewritten) = rewritten else {
-            self.note(entry, &format!("{value:?} cannot be carried over; set {ours} by hand"));
+            self.puzzle(entry, &format!("{value:?} cannot be carried over; set {ours} by hand"));
             return false;
         };
         if matches!(entry.key.as_str(), "user" | "group") {
@@ -140,6 +144,12 @@ impl Import {
 
     fn note(&mut self, entry: &Entry, why: &str) {
         self.notes.push((entry.line, format!("[{}] {}: {why}", entry.section, entry.key)));
+    }
+
+    /// A note on something that was not understood.
+    fn puzzle(&mut self, entry: &Entry, why: &str) {
+        self.note(entry, why);
+        self.not_understood += 1;
     }
 
     fn finish(mut self, file: &str) -> Imported {
@@ -176,7 +186,8 @@ impl Import {
             0 => format!("{file}: {note}"),
             line => format!("{file}:{line}: {note}"),
         });
-        Imported { toml, notes: notes.map(|note| one_line(&note).into_owned()).collect() }
+        let notes = notes.map(|note| one_line(&note).into_owned()).collect();
+        Imported { toml, notes, not_understood: self.not_understood }
     }
 
     /// Sets what is not set yet.
@@ -192,6 +203,7 @@ impl Import {
             let why =
                 format!("the driver {name:?} cannot be a name here (a-z, 0-9, _ and -); {usual} is set in its place");
             self.notes.push((0, why));
+            self.not_understood += 1;
             self.values.insert(key.to_owned(), usual.into());
             return;
         }

@@ -42,7 +42,8 @@ impl Field for bool {
     fn parse(node: &Node) -> Result<Self, Refusal> {
         match node.value {
             Value::Boolean(value) => Ok(value),
-            _ => Err(Refusal::new(node, "true or false", "write it without quotes")),
+            Value::Text(_) => Err(Refusal::new(node, "true or false", "write it without quotes")),
+            _ => Err(Refusal::new(node, "true or false", "write one of the two")),
         }
     }
 }
@@ -139,7 +140,9 @@ macro_rules! whole_numbers {
                 match node.value {
                     Value::Huge(_) => Err(range()),
                     Value::Integer(value) => Self::try_from(value).map_err(|_| range()),
-                    _ => Err(Refusal::new(node, "a whole number", "write it without quotes")),
+                    Value::Text(_) => Err(Refusal::new(node, "a whole number", "write it without quotes")),
+                    Value::Float(_) => Err(Refusal::new(node, "a whole number", "write it without a fraction")),
+                    _ => Err(Refusal::new(node, "a whole number", "write one number")),
                 }
             }
         }

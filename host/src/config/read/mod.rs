@@ -5,6 +5,7 @@ mod environment;
 mod field;
 mod nearest;
 mod reader;
+mod session;
 mod sources;
 mod tree;
 
@@ -12,7 +13,8 @@ pub(super) use bounds::{Bound, Port, Size};
 pub(super) use environment::apply;
 pub(super) use field::{Field, Refusal, Shown, choices, duration};
 pub(crate) use nearest::nearest;
-pub use reader::Effective;
-pub(super) use reader::{Session, TableReader};
+pub(super) use reader::TableReader;
+pub use session::Effective;
+pub(super) use session::Session;
 pub(super) use sources::{gather, parse};
 pub(super) use tree::{Node, Table, Value, describe_text};

@@ -1,91 +1,16 @@
 //! The reader that sections use: typed values out of a table, with every fault collected and every key remembered.
 
-use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive, path::PathBuf};
-
-use serde_json::Value as Json;
+use std::{fmt::Display, ops::RangeInclusive};
 
 use super::{
     field::{Field, Refusal, Shown},
     nearest::nearest,
+    session::{Effective, Session},
     tree::{Node, Table, Value},
 };
-use crate::config::{Environment, Fault, InstanceConfig, Origin, Warning};
-
-/// One value in force and where it comes from. Secrets appear as their reference or as `*****`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Effective {
-    /// The dotted key.
-    pub key: String,
-    /// The value; `null` when it is not set and has no default.
-    pub value: Json,
-    /// Where it comes from.
-    pub origin: Origin,
-    /// The key whose value this is, where it is not stated itself; `origin` is then the place of that key.
-    pub inherits: Option<String>,
-}
-
-impl Effective {
-    /// The key itself was written: the value is neither a default nor that of another key.
-    pub(in crate::config) fn is_stated(&self) -> bool {
-        self.origin != Origin::Default && self.inherits.is_none()
-    }
-}
-
-/// What one reading gathers beside the values.
-pub(in crate::config) struct Session<'e> {
-    pub(in crate::config) environment: &'e dyn Environment,
-    pub(in crate::config) faults: Vec<Fault>,
-    pub(in crate::config) warnings: Vec<Warning>,
-    pub(in crate::config) effective: Vec<Effective>,
-    pub(in crate::config) secrets: BTreeSet<String>,
-    /// The file that the daemon itself writes at its start, and what it is to hold; before that, nobody can read it.
-    pub(in crate::config) issued_file: Option<PathBuf>,
-    pub(in crate::config) issued: Option<String>,
-}
+use crate::config::{InstanceConfig, Origin};
 
 impl<'e> Session<'e> {
-    pub(in crate::config) fn new(environment: &'e dyn Environment) -> Self {
-        Self {
-            environment,
-            faults: Vec::new(),
-            warnings: Vec::new(),
-            effective: Vec::new(),
-            secrets: BTreeSet::new(),
-            issued_file: None,
-            issued: None,
-        }
-    }
-
-    /// Where the value of a key comes from; the default when nothing says otherwise.
-    pub(in crate::config) fn origin(&self, key: &str) -> Origin {
-        self.effective.iter().find(|value| value.key == key).map_or(Origin::Default, |value| value.origin.clone())
-    }
-
-    /// Somebody wrote this key: its value is neither a default nor that of another key.
-    pub(in crate::config) fn is_stated(&self, key: &str) -> bool {
-        self.effective.iter().any(|value| value.key == key && value.is_stated())
-    }
-
-    pub(in crate::config) fn fault(&mut self, origin: Origin, key: &str, found: &str, expected: &str, remedy: &str) {
-        self.faults.push(Fault {
-            origin,
-            key: key.to_owned(),
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-            remedy: remedy.to_owned(),
-        });
-    }
-
-    /// A fault about the value of `key`, placed where that value stands.
-    pub(in crate::config) fn fault_at(&mut self, key: &str, found: &str, expected: &str, remedy: &str) {
-        let origin = self.origin(key);
-        self.fault(origin, key, found, expected, remedy);
-    }
-
-    pub(in crate::config) fn record(&mut self, key: String, value: Json, origin: Origin) {
-        self.effective.push(Effective { key, value, origin, inherits: None });
-    }
-
     /// Reads a table with `read`; what `read` did not ask for is refused.
     pub(in crate::config) fn table<T>(
         &mut self,
@@ -94,6 +19,7 @@ impl<'e> Session<'e> {
         origin: Origin,
         read: impl FnOnce(&mut TableReader<'_, 'e>) -> T,
     ) -> T {
+        self.record_table(path, &origin);
         let mut reader = TableReader {
             session: self,
             path: path.to_owned(),
@@ -145,7 +71,7 @@ impl<'e> TableReader<'_, 'e> {
 
     /// A value with a default.
     pub(in crate::config) fn get<T: Field>(&mut self, name: &'static str, default: T) -> T {
-        match self.read(name) {
+        match self.read(name, T::parse) {
             Some(value) => value,
             None => self.fall_back(name, default),
         }
@@ -153,7 +79,7 @@ impl<'e> TableReader<'_, 'e> {
 
     /// A value that may be absent.
     pub(in crate::config) fn optional<T: Field>(&mut self, name: &'static str) -> Option<T> {
-        match self.read(name) {
+        match self.read(name, T::parse) {
             Some(value) => Some(value),
             None => self.fall_back(name, None),
         }
@@ -168,17 +94,22 @@ impl<'e> TableReader<'_, 'e> {
         self.optional(name)
     }
 
-    /// A number within bounds.
+    /// A whole number within bounds.
     pub(in crate::config) fn within<T>(&mut self, name: &'static str, default: T, range: RangeInclusive<T>) -> T
     where
         T: Field + PartialOrd + Display,
     {
-        self.checked(name, default, |value| {
-            if range.contains(value) {
-                return Ok(());
-            }
-            Err((format!("a number from {} to {}", range.start(), range.end()), "correct the number".to_owned()))
-        })
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let parse = |node: &Node| match T::parse(node) {
+            Ok(value) if range.contains(&value) => Ok(value),
+            Ok(_) => Err(Refusal::new(node, &expected, "correct the number")),
+            // The type's own bounds say nothing to who does not know it.
+            Err(refusal) => Err(Refusal { expected: expected.clone(), ..refusal }),
+        };
+        match self.read(name, parse) {
+            Some(value) => value,
+            None => self.fall_back(name, default),
+        }
     }
 
     /// A value with a default and a rule of its own; the rule answers (expected, remedy).
@@ -197,10 +128,10 @@ impl<'e> TableReader<'_, 'e> {
         value
     }
 
-    fn read<T: Field>(&mut self, name: &'static str) -> Option<T> {
+    fn read<T: Shown>(&mut self, name: &'static str, parse: impl FnOnce(&Node) -> Result<T, Refusal>) -> Option<T> {
         let node = self.take(name)?;
         let key = self.key(name);
-        match T::parse(&node) {
+        match parse(&node) {
             Ok(value) => {
                 self.session.record(key, value.shown(), node.origin);
                 Some(value)

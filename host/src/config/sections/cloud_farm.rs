@@ -22,8 +22,6 @@ pub struct CloudEntry {
     pub engine: String,
     /// What the driver is opened with: `{ user, password, extra_params }`, the first two only if they are set.
     pub config: InstanceConfig,
-    /// Where the entry begins.
-    pub origin: Origin,
 }
 
 /// `[cloud_farm]`.
@@ -74,7 +72,7 @@ impl CloudEntry {
             parts.insert(part.to_owned(), node);
         }
         let (path, origin) = (table.path.clone(), table.origin.clone());
-        let config = InstanceConfig::read_with_secrets(table.session, parts, &path, origin.clone(), &["password"]);
-        Some(Self { name: name.to_owned(), engine: engine?, config, origin })
+        let config = InstanceConfig::read_with_secrets(table.session, parts, &path, origin, &["password"]);
+        Some(Self { name: name.to_owned(), engine: engine?, config })
     }
 }

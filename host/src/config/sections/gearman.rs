@@ -63,7 +63,7 @@ pub struct EmbeddedTls {
 pub struct EmbeddedLimits {
     /// Connections to the embedded job server at one time.
     pub max_connections: usize,
-    /// Jobs that wait in the embedded job server, over all functions.
+    /// Jobs of one function that wait or run in the embedded job server.
     pub max_queued_jobs: usize,
     /// Bytes of one packet's payload, here and towards other job servers.
     pub max_packet_bytes: usize,

@@ -88,7 +88,7 @@ impl Http {
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8770))];
         let http = Self {
             enabled: table.get("enabled", true),
-            listen: table.checked("listen", listen, |listen: &Vec<SocketAddr>| is_guarded(listen, has_tls)),
+            listen: table.get("listen", listen),
             socket: socket(table, daemon),
             tls: tls.flatten(),
             anonymous: table.get("anonymous", AnonymousRole::Operator),
@@ -101,8 +101,23 @@ impl Http {
             body_timeout: table.get("body_timeout_seconds", Duration::from_secs(30)),
             request_timeout: table.get("request_timeout_seconds", Duration::from_secs(180)),
         };
+        if !has_tls {
+            http.refuse_open_listeners(table);
+        }
         http.check_names(table);
         http
+    }
+
+    /// Whoever reaches a listener off loopback has to show who they are, and nobody between may read it.
+    fn refuse_open_listeners(&self, table: &mut TableReader<'_, '_>) {
+        let Some(open) = self.listen.iter().find(|address| !address.ip().is_loopback()) else { return };
+        let key = table.key("listen");
+        table.session.fault_at(
+            &key,
+            &format!("{open}, which is open to the network, and there is no [http.tls]"),
+            "loopback addresses only, for tokens would cross the network in the clear",
+            "set http.tls.names, with the role lbaas or pool-manager, or http.tls.cert and http.tls.key; or listen on 127.0.0.1",
+        );
     }
 
     /// Names in certificates that nobody checks, and a name that would have two roles.
@@ -128,19 +143,6 @@ impl Http {
                 }
             }
         }
-    }
-}
-
-/// Whoever reaches a listener off loopback has to show who they are, and nobody between may read it.
-fn is_guarded(listen: &[SocketAddr], has_tls: bool) -> Result<(), (String, String)> {
-    match listen.iter().find(|address| !address.ip().is_loopback()) {
-        Some(open) if !has_tls => Err((
-            format!(
-                "loopback addresses only, for there is no [http.tls] ({open} is open to the network, and tokens would cross it in the clear)"
-            ),
-            "set http.tls.cert and http.tls.key, or listen on 127.0.0.1".to_owned(),
-        )),
-        _ => Ok(()),
     }
 }
 

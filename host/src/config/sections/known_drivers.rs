@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Drivers, Isolation, Limits, Sandbox, confinement};
+use super::{Drivers, Isolation, Limits, Sandbox, confinement, own_api::OwnApi};
 use crate::config::{
-    InstanceConfig, Origin, Warning,
+    InstanceConfig, Origin, Uncompared, Warning,
     read::{TableReader, choices, nearest},
     text_file,
     trust::{Sha256, SignatureKey, Trust},
@@ -77,7 +77,7 @@ pub struct KnownDriver {
     /// The configuration of the default instance.
     pub config: InstanceConfig,
     /// Where the entry begins.
-    pub origin: Origin,
+    pub origin: Uncompared<Origin>,
 }
 
 /// `[known_drivers]`.
@@ -106,7 +106,7 @@ impl KnownDrivers {
         self.iter().filter(|driver| driver.kind == kind).map(|driver| driver.name.as_str()).collect()
     }
 
-    pub(super) fn read(table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Self {
+    pub(super) fn read(table: &mut TableReader<'_, '_>, defaults: &Drivers, own: &OwnApi) -> Self {
         let kinds = table.each(|name, table| {
             let kind = DriverKind::from_name(name);
             if kind.is_none() {
@@ -117,7 +117,8 @@ impl KnownDrivers {
                 table.session.fault(origin, &path, "an unknown kind of driver", &names.join(", "), &remedy);
                 // The entries below are read all the same: their faults show, and none of their keys counts as unknown.
             }
-            Some(table.each(|name, table| KnownDriver::read(kind.unwrap_or(DriverKind::Cloud), name, table, defaults)))
+            let read_as = kind.unwrap_or(DriverKind::Cloud);
+            Some(table.each(|name, table| KnownDriver::read(read_as, name, table, defaults, own)))
                 .filter(|_| kind.is_some())
         });
         Self(kinds.into_iter().flatten().map(|driver| ((driver.kind, driver.name.clone()), driver)).collect())
@@ -131,9 +132,16 @@ impl KnownDriver {
         format!("known_drivers.{}.{}", self.kind, self.name)
     }
 
-    fn read(kind: DriverKind, name: &str, table: &mut TableReader<'_, '_>, defaults: &Drivers) -> Option<Self> {
+    fn read(
+        kind: DriverKind,
+        name: &str,
+        table: &mut TableReader<'_, '_>,
+        defaults: &Drivers,
+        own: &OwnApi,
+    ) -> Option<Self> {
         check_name(name, table);
         let program = program(table);
+        own.complete(&program, table);
         for key in ["max_concurrency", "max_queue", "call_timeout_seconds", "user"] {
             table.inherit(key, &format!("drivers.{key}"));
         }
@@ -158,7 +166,7 @@ impl KnownDriver {
             sha256: table.optional::<Sha256>("sha256").map(|hash| hash.0),
             trust: trust(table, defaults),
             config: table.instance("config"),
-            origin: table.origin.clone(),
+            origin: Uncompared(table.origin.clone()),
             program,
         };
         // Those that hold anyway are stated by `config show`, whose output is to be readable again.

@@ -10,6 +10,7 @@ mod http;
 mod identity;
 mod known_drivers;
 mod lbaas;
+mod own_api;
 mod pem;
 mod pool;
 mod server_identity;
@@ -35,6 +36,7 @@ pub use telemetry::{LogFormat, Telemetry};
 pub use worker::{Worker, WorkerProtocol};
 
 use super::read::TableReader;
+use own_api::OwnApi;
 
 /// The whole configuration. Two of them can be compared section by section, which is what a reload does.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +71,8 @@ impl Config {
         let store = root.table("store", |table| Store::read(table, &daemon));
         let gearman = root.table("gearman", Gearman::read);
         let drivers = root.table("drivers", Drivers::read);
-        let known_drivers = root.table("known_drivers", |table| KnownDrivers::read(table, &drivers));
+        let own = OwnApi::of(&http, &daemon);
+        let known_drivers = root.table("known_drivers", |table| KnownDrivers::read(table, &drivers, &own));
         let cloud_farm = root.table("cloud_farm", CloudFarm::read);
         let pool = root.table("pool", Pool::read);
         let worker = root.table("worker", |table| Worker::read(table, &gearman));

@@ -36,8 +36,11 @@ impl ServerIdentity {
                 )),
             });
         let files = ["cert", "key"].map(|name| {
-            let path: Option<PathBuf> =
-                if names.is_empty() { table.required(name, "a PEM file") } else { table.optional(name) };
+            let path: Option<PathBuf> = if names.is_empty() {
+                table.required(name, "a PEM file, or names in place of cert and key")
+            } else {
+                table.optional(name)
+            };
             (table.session.is_stated(&table.key(name)), path.and_then(|path| readable(table, name, path)))
         });
         if !names.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::Daemon;
+use super::{Daemon, pem::pem_file};
 use crate::config::{
     Secret,
     read::{TableReader, Value},
@@ -43,7 +43,8 @@ impl Store {
             })
         };
         let password = password(table);
-        let ca = table.optional("ca");
+        // Beside a file of SQLite it is refused whatever it holds.
+        let ca = if url.starts_with("sqlite:") { table.optional("ca") } else { pem_file(table, "ca") };
         let connections = table.within("connections", CONNECTIONS, 1..=100);
         if url.starts_with("sqlite:") {
             for (name, is_given) in [("password", password.is_some()), ("ca", ca.is_some())] {

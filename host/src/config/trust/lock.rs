@@ -176,7 +176,7 @@ pub(in crate::config) fn apply(main: &Path, config: &mut Config, session: &mut S
         // Under "pinned" the checks that follow say more.
         if driver.trust.locked.is_none() && driver.trust.policy != DriverPolicy::Pinned {
             session.warnings.push(Warning {
-                origin: driver.origin.clone(),
+                origin: driver.origin.0.clone(),
                 key: driver.key(),
                 text: format!("no line in {}; capstan driver lock adds it", path.display()),
             });
