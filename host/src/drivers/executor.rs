@@ -121,8 +121,10 @@ pub(super) fn interpret(method: &str, answered: Answered, panicked: &mut bool) -
     }
 }
 
-/// The error with texts of a length that somebody reads.
+/// The error with texts of a length that somebody reads, and that can be stored.
 fn bounded(mut error: DriverError) -> DriverError {
+    error.message = error.message.replace('\0', "\u{fffd}");
+    error.operator_message = error.operator_message.replace('\0', "\u{fffd}");
     cut(&mut error.message, LONGEST_TEXT);
     cut(&mut error.operator_message, LONGEST_TEXT);
     error
