@@ -129,3 +129,14 @@ fn bounded(mut error: DriverError) -> DriverError {
     cut(&mut error.operator_message, LONGEST_TEXT);
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drivers_error_can_be_stored() {
+        let error = bounded(DriverError::internal("no\0 host").for_operator("a\0"));
+        assert!(!error.message.contains('\0') && !error.operator_message.contains('\0'));
+    }
+}
