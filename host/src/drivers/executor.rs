@@ -121,9 +121,22 @@ pub(super) fn interpret(method: &str, answered: Answered, panicked: &mut bool) -
     }
 }
 
-/// The error with texts of a length that somebody reads.
+/// The error with texts of a length that somebody reads, and that can be stored.
 fn bounded(mut error: DriverError) -> DriverError {
+    error.message = error.message.replace('\0', "\u{fffd}");
+    error.operator_message = error.operator_message.replace('\0', "\u{fffd}");
     cut(&mut error.message, LONGEST_TEXT);
     cut(&mut error.operator_message, LONGEST_TEXT);
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drivers_error_can_be_stored() {
+        let error = bounded(DriverError::internal("no\0 host").for_operator("a\0"));
+        assert!(!error.message.contains('\0') && !error.operator_message.contains('\0'));
+    }
 }

@@ -100,6 +100,10 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     });
     let error = match parsed {
         Ok(value) => match json.end() {
+            Ok(()) if has_nul(bytes) => {
+                let detail = "a text has the character NUL (\\u0000), which cannot be kept; leave it out";
+                return Err(Problem::new(ProblemKind::INVALID_BODY, detail));
+            }
             Ok(()) => return Ok(value),
             Err(error) => (None, error),
         },
@@ -124,6 +128,20 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Some(field) => problem.with("field", json!(field)),
         None => problem,
     })
+}
+
+/// Whether a text in this JSON has the character NUL, which no text of the store may have.
+pub(super) fn has_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = rest.get(at + 1..).unwrap_or_default();
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // What is escaped may be a backslash itself.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// The name that an unknown one most likely meant, out of serde's words: ``unknown field `x`, expected one of `a`, `b` ``.
@@ -174,6 +192,9 @@ mod tests {
         assert_eq!(body["field"], "nodes[0].address");
         let body = refused(r#"{"name": "x", "nodes": []} {}"#).await;
         assert_eq!(body["type"], "bad_request");
+        let body = refused(r#"{"name": "\u0000", "nodes": []}"#).await;
+        assert_eq!(body["type"], "invalid_body");
+        assert!(parse::<Wanted>(br#"{"name": "\\u0000", "nodes": []}"#).is_ok());
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(&deep).await["status"], 400);
     }

@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use super::{
-    Problem,
+    Problem, RequestId,
     auth::{Caller, Credential},
     body,
     context::{Context, Limits},
+    problem,
 };
 use crate::store::{Backend, Error, Migration, Row, Store};
 
@@ -102,7 +103,8 @@ async fn keyed(IdempotencyKey(key): IdempotencyKey, request: Request, next: Next
         lasts: i64::try_from(request_timeout.as_millis()).unwrap_or(i64::MAX / 2).saturating_add(10_000),
     };
     if let Some(kept) = asked.begin(&store).await? {
-        return asked.again(kept);
+        let id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        return asked.again(kept, &id);
     }
     parts.extensions.insert(IdempotencyKey(key));
     let in_flight = InFlight { store, scope: asked.scope, is_over: false };
@@ -166,8 +168,8 @@ impl Asked {
         Ok(taken.await?)
     }
 
-    /// The answer to who comes again.
-    fn again(&self, kept: Row) -> Result<Response, Problem> {
+    /// The answer to who comes again, with a request of this id.
+    fn again(&self, kept: Row, request_id: &str) -> Result<Response, Problem> {
         let column = |name: &str| kept.get::<String>(name);
         if (column("method")?, column("path")?, column("sha256")?)
             != (self.method.clone(), self.path.clone(), self.sha256.clone())
@@ -191,13 +193,14 @@ impl Asked {
                 .with("first_status", json!(status)));
         };
         let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let kind: Option<String> = kept.get("content_type")?;
+        let body = if kind.as_deref() == Some(problem::CONTENT) { problem::renamed(body, request_id) } else { body };
         let mut response = (status.unwrap_or(StatusCode::OK), body).into_response();
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
-        for (name, column) in
-            [(header::CONTENT_TYPE, "content_type"), (header::LOCATION, "location"), (header::ETAG, "etag")]
+        for (name, value) in
+            [(header::CONTENT_TYPE, kind), (header::LOCATION, kept.get("location")?), (header::ETAG, kept.get("etag")?)]
         {
-            let value: Option<String> = kept.get(column)?;
             headers.extend(value.and_then(|value| Some((name, HeaderValue::try_from(value).ok()?))));
         }
         headers.insert(REPLAYED, HeaderValue::from_static("true"));

@@ -18,7 +18,7 @@ use axum::{
 use tracing::Instrument;
 
 use super::{
-    Problem, ProblemKind, RequestId,
+    Problem, ProblemKind, RequestId, address,
     auth::{Caller, Role},
     context::Context,
     request_id,
@@ -36,7 +36,10 @@ pub(super) async fn surround(State(context): State<Arc<Context>>, mut request: R
     request.extensions_mut().insert(Arc::clone(&context));
 
     let limit = context.limits.request_timeout;
-    let answered = tokio::time::timeout(limit, unwound(next.run(request))).instrument(span.clone()).await;
+    let answered = match address::check(request.uri()) {
+        Ok(()) => tokio::time::timeout(limit, unwound(next.run(request))).instrument(span.clone()).await,
+        Err(problem) => Ok(Ok(problem.into_response())),
+    };
     let mut response = span.in_scope(|| match answered {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Problem::internal(format!("a handler panicked: {}", said(&*panic))).into_response(),

@@ -1,6 +1,7 @@
 //! The HTTP server and the conventions of every API: listeners, who calls, the error body, lists, conditions, repeated requests, long
 //! work, health, figures, and the routes about drivers. Each service brings its own; `docs/services/http.md` says how.
 
+mod address;
 mod auth;
 mod body;
 mod context;

@@ -19,6 +19,20 @@ use serde_json::{Map, Value, json};
 
 use crate::store::Error;
 
+/// The type of a problem's body.
+pub(super) const CONTENT: &str = "application/problem+json";
+
+/// The body of a problem that was kept, as the answer to a request of this id.
+pub(super) fn renamed(body: String, request_id: &str) -> String {
+    match serde_json::from_str(&body) {
+        Ok(Value::Object(mut members)) => {
+            members.insert("request_id".to_owned(), json!(request_id));
+            Value::Object(members).to_string()
+        }
+        _ => body,
+    }
+}
+
 /// Word, title and status of one kind of failure. A room may have kinds of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProblemKind {
@@ -213,7 +227,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), self.body(None, false)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
         headers.extend(self.retry_seconds().map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         response.extensions_mut().insert(self);
         response
@@ -246,6 +260,13 @@ impl From<Error> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_that_is_told_again_names_the_request_that_it_answers() {
+        let told = renamed(Problem::not_found("it is gone").body(None, false), "r2");
+        let body: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&body["request_id"], &body["detail"]), (&json!("r2"), &json!("it is gone")));
+    }
 
     #[test]
     fn the_operators_message_is_shown_to_an_operator_alone() {

@@ -318,8 +318,11 @@ impl Cloud {
     }
 }
 
-/// A node that can be called by its id.
-fn sane(node: Node) -> Result<Node, DriverError> {
+/// A node that can be called by its id, and whose words can be stored.
+fn sane(mut node: Node) -> Result<Node, DriverError> {
+    for text in [&mut node.fault, &mut node.host, &mut node.location].into_iter().flatten().chain([&mut node.state]) {
+        *text = text.replace('\0', "\u{fffd}");
+    }
     let is_plain = |text: &str| text.len() <= LONGEST_ID && !text.chars().any(char::is_control);
     if !node.id.is_empty() && is_plain(&node.id) && is_plain(&node.name) {
         return Ok(node);
@@ -334,4 +337,27 @@ fn sane(node: Node) -> Result<Node, DriverError> {
 /// What a node shares with others that fail together with it: the host that the cloud names, or else the location.
 pub(super) fn host(node: &Node) -> Option<String> {
     node.host.clone().or_else(|| node.location.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cloud_says_of_a_node_can_be_stored() {
+        let text = || Some("no\0 host".to_owned());
+        let node = Node {
+            id: "1".to_owned(),
+            state: "a\0".to_owned(),
+            fault: text(),
+            host: text(),
+            location: text(),
+            ..Node::default()
+        };
+        let node = sane(node).unwrap();
+        assert!(
+            ![Some(node.state), node.fault, node.host, node.location].iter().flatten().any(|text| text.contains('\0'))
+        );
+        assert!(sane(Node { id: "1\0".to_owned(), ..Node::default() }).is_err());
+    }
 }

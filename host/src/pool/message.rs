@@ -180,12 +180,12 @@ fn refusal(mut request: Request, reason: &str) -> Value {
     Value::Object(request)
 }
 
-/// A text field that must be there.
+/// A text field that must be there, and that the store can look for: none of its texts has a NUL.
 pub(super) fn text<'r>(request: &'r Request, field: &str) -> Result<&'r str, (String, Map<String, Value>)> {
     request
         .get(field)
         .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
+        .filter(|text| !text.is_empty() && !text.contains('\0'))
         .ok_or_else(|| (format!("the message has no text in \"{field}\""), Map::new()))
 }
 
@@ -215,5 +215,13 @@ mod tests {
             assert_eq!(reply["name"], message["name"]);
         }
         assert_eq!(action(&request(json!({ "action": "build_device" }))), Ok("BUILD_DEVICE"));
+    }
+
+    #[test]
+    fn what_no_text_of_the_store_can_be_is_refused_and_not_tried_for_ever() {
+        for bad in [json!({}), json!({ "name": 7 }), json!({ "name": "" }), json!({ "name": "a\0" })] {
+            assert!(text(&request(bad.clone()), "name").is_err(), "{bad}");
+        }
+        assert_eq!(text(&request(json!({ "name": "lb-1" })), "name"), Ok("lb-1"));
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn device(body: &Value) -> Result<Device, String> {
     let mut text = |key: &str| match extra.remove(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(found) => Err(format!("found {} as {key:?} of the device {id}; expected a text", shape(&found))),
+        Some(found) => Err(format!("found {} as {key:?} of the device {id:?}; expected a text", shape(&found))),
     };
     let name = text("name")?.unwrap_or_default();
     let status = text("status")?.unwrap_or_default();
@@ -156,5 +156,7 @@ mod tests {
             assert!(device(&lie).is_err(), "{lie}");
         }
         assert!(devices(&json!({ "devices": {} })).is_err());
+        let wrong = device(&json!({ "id": "a\nb", "name": 1 })).unwrap_err();
+        assert!(!wrong.contains(char::is_control), "{wrong}");
     }
 }

@@ -1,4 +1,7 @@
-//! From the fuzzer's bytes to values: what a target takes is always something, also when the bytes have run out.
+//! What targets share: from the fuzzer's bytes to values, which are always something, also when the bytes have run out; and a daemon to
+//! ask.
+
+pub mod world;
 
 /// The bytes of one input, taken from the front.
 pub struct Source<'a>(pub &'a [u8]);

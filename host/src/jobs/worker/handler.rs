@@ -49,8 +49,8 @@ where
     }
 }
 
-/// Tells the submitter of a running job how far it is. Does nothing once the connection is lost.
-#[derive(Clone)]
+/// Tells the submitter of a running job how far it is. Does nothing once the connection is lost, nor where there is none (its default).
+#[derive(Clone, Default)]
 pub struct Progress {
     outbox: Weak<Outbox>,
     handle: Arc<[u8]>,
