@@ -114,6 +114,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Problem::bad_request(format!("the body is no JSON: {text} at line {line}, column {column}"))
         }
         Category::Data => {
+            let text = &plain(text);
             let remedy = meant(text).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
             let place = field.as_ref().map_or_else(String::new, |field| format!("{field}: "));
             Problem::new(ProblemKind::INVALID_BODY, format!("{place}{text}{remedy}"))
@@ -124,6 +125,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Some(field) => problem.with("field", json!(field)),
         None => problem,
     })
+}
+
+/// serde's words without the names of types, which callers do not know.
+fn plain(text: &str) -> String {
+    match text.split_once("expected struct ") {
+        Some((before, _)) => format!("{}expected an object", before.replace("invalid length 0, ", "an empty list, ")),
+        None => text.to_owned(),
+    }
 }
 
 /// The name that an unknown one most likely meant, out of serde's words: ``unknown field `x`, expected one of `a`, `b` ``.
@@ -174,6 +183,11 @@ mod tests {
         assert_eq!(body["field"], "nodes[0].address");
         let body = refused(r#"{"name": "x", "nodes": []} {}"#).await;
         assert_eq!(body["type"], "bad_request");
+        for body in ["[]", "7", "[\"x\"]"] {
+            let body = refused(body).await;
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.ends_with("expected an object"), "{detail}");
+        }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(&deep).await["status"], 400);
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Stock,
-    http::{HoldView, JobView, Time},
+    http::{HoldView, JobView, Retries, Time},
     store::{
         Error,
         events::{self, Event},
@@ -237,7 +237,13 @@ impl Pool {
         };
         let id = format!("job/{}", job.id);
         let object = id.clone();
-        let events = self.store().read(move |tx| events::latest(tx, Some(&object), None, EVENTS)).await?;
+        let (pool, asked) = (self.clone(), job.clone());
+        let (events, refusal) = self
+            .store()
+            .read(move |tx| {
+                Ok::<_, Error>((events::latest(tx, Some(&object), None, EVENTS)?, pool.refusal(tx, &asked)?))
+            })
+            .await?;
         let lease = job.lease_owner.clone().map(|owner| json!({ "owner": owner, "until": job.lease_until.map(Time) }));
         let job = JobView::from(job);
         Ok(Explanation {
@@ -253,7 +259,10 @@ impl Pool {
             )],
             last_error: job.error.clone(),
             hold: about.as_ref().and_then(|about| about.hold.clone()),
-            next: next_of_job(&job),
+            next: match refusal {
+                Some(why) if ["failed", "cancelled"].contains(&job.state) => Step::never(format!("nothing: {why}")),
+                _ => next_of_job(&job),
+            },
             job: Some(job),
             events: events.into_iter().map(Happening::from).collect(),
             about,
