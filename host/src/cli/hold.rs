@@ -72,7 +72,15 @@ pub fn run(place: &Place, arguments: Arguments) -> Outcome {
                 let lifted = daemon.ask(Ask::change(Method::DELETE, &path)).await?;
                 match place.output {
                     Output::Json => output::json(&lifted),
-                    Output::Table => output::line(&format!("{} is no longer held", output::text(&lifted["scope"]))),
+                    Output::Table => {
+                        output::line(&format!("{} is no longer held", output::text(&lifted["scope"])));
+                        let others = list(&daemon).await?;
+                        let others = others["holds"].as_array().into_iter().flatten();
+                        let others: Vec<_> = others.map(|hold| output::text(&hold["scope"])).collect();
+                        if !others.is_empty() {
+                            output::line(&format!("still held: {}", others.join(", ")));
+                        }
+                    }
                 }
                 return Ok(());
             }

@@ -23,7 +23,10 @@ use super::{
     build::now,
     records::{Node, ScheduleRecord, State},
 };
-use crate::store::{Error, leases::Lease};
+use crate::{
+    http::Time,
+    store::{Error, leases::Lease},
+};
 
 /// How soon after something has happened it is looked whether a stock is to be counted early: much may happen at once.
 const SOON: Duration = Duration::from_millis(100);
@@ -65,6 +68,10 @@ impl Server {
             "the pool manager runs"
         );
         drop(settings);
+        if let Some(restored) = self.pool.store().restored() {
+            let (at, backup_of) = (Time(restored.at).text(), Time(restored.backup_of).text());
+            info!(at, backup_of, "the state was restored from a backup; nodes that are younger than it are left alone");
+        }
         // In the order of libra's modules: build, then submit.
         let mut schedules = Schedule::all();
         let news = &self.pool.inner.news;
