@@ -27,7 +27,7 @@ deleted by itself. Looking goes on, and so does what you ask for yourself. A hol
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// A service, or the name or id of an object; everything if it is left out
+    /// A service, or the name or id of an object, of a node also the cloud's id; everything if it is left out
     target: Option<String>,
     /// Why, for whoever finds the hold
     #[arg(long)]

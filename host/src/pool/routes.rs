@@ -29,7 +29,12 @@ pub fn routes(pool: Pool) -> Routes {
             explain,
         )
         .get("/pool/v1/nodes", Access::Viewer, "nodes of the pool", nodes)
-        .get("/pool/v1/nodes/{id}", Access::Viewer, "one node, by id, name or the cloud's id, with what happened to it", node)
+        .get(
+            "/pool/v1/nodes/{id}",
+            Access::Viewer,
+            "one node, by id, name or the cloud's id, with what happened to it",
+            node,
+        )
         .post("/pool/v1/nodes/{id}/drain", Access::Operator, "take a spare node out of the stock", drain)
         .post("/pool/v1/nodes/{id}/retire", Access::Operator, "delete a node; the stock replaces it", retire)
         .post("/pool/v1/stocks/{stock}/take", Access::Operator, "take a spare node", take_node)

@@ -229,7 +229,9 @@ pub(super) fn order_delete(tx: &mut Transaction<'_>, node: &mut Node, reason: &s
 
 /// Has a node deleted: the intent and its job in one transaction.
 pub(super) fn begin_delete(tx: &mut Transaction<'_>, node: &mut Node, reason: &str) -> Result<(), Error> {
-    if node.origin == Origin::Stock && (node.state.is_being_built() || matches!(node.state, State::Ready | State::Failed)) {
+    if node.origin == Origin::Stock
+        && (node.state.is_being_built() || matches!(node.state, State::Ready | State::Failed))
+    {
         ScheduleRecord::count_early(tx)?;
     }
     node.state = State::Deleting;

@@ -181,7 +181,9 @@ fn why_short(
     } else {
         // The API server's count has devices that others registered, which the rows do not know.
         let others = record.free.filter(|free| usize::try_from(*free).is_ok_and(|free| free >= wanted));
-        why.extend(others.map(|free| format!("the API server counted {free} spare devices, those of others with them")));
+        why.extend(
+            others.map(|free| format!("the API server counted {free} spare devices, those of others with them")),
+        );
         why.push(format!("counted again {}", at_schedule(tx, ScheduleRecord::COUNT)?));
     }
     Ok(why)

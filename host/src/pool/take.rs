@@ -53,7 +53,9 @@ pub enum TakeError {
         stock: String,
     },
     /// There are some, and none that is well.
-    #[error("the {count} spare nodes of the stock {stock} do not answer: {reason}; `capstan pool nodes --stock {stock} --state ready` lists them")]
+    #[error(
+        "the {count} spare nodes of the stock {stock} do not answer: {reason}; `capstan pool nodes --stock {stock} --state ready` lists them"
+    )]
     Unfit {
         /// The stock.
         stock: String,

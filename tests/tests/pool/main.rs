@@ -28,4 +28,5 @@ mod operator;
 mod reload;
 mod restore;
 mod rotate;
+mod status;
 mod world;

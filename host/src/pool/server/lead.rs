@@ -9,8 +9,7 @@ use crate::{
         shared::{BUILD, DELETE},
     },
     store::{
-        Error, Transaction,
-        jobs as work,
+        Error, Transaction, jobs as work,
         leases::{self, Acquired},
     },
 };
