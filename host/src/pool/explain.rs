@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Pool, cloud, hold,
+    Pool, StockStatus, cloud, hold,
     records::{Node, ScheduleRecord, State, StockRecord},
     shared::object,
 };
@@ -176,13 +176,13 @@ impl Pool {
     }
 
     async fn explain_stock(&self, stock: &Stock) -> Result<Explanation, Error> {
-        let name = stock.name.clone();
-        let (counts, record, held, schedules, events) = self
+        let (name, cloud, nodes) = (stock.name.clone(), stock.cloud.clone(), stock.nodes);
+        let (status, held, schedules, events) = self
             .store()
             .read(move |tx| {
                 let events = events::latest(tx, Some(&format!("stock/{name}")), None, EVENTS)?;
-                let (counts, record) = (Node::counts(tx, &name)?, StockRecord::find(tx, &name)?);
-                Ok::<_, Error>((counts, record, hold::of_stock(tx, &name)?, ScheduleRecord::all(tx)?, events))
+                let status = StockStatus::find(tx, &name, &cloud, Some(nodes))?;
+                Ok::<_, Error>((status, hold::of_stock(tx, &name)?, ScheduleRecord::all(tx)?, events))
             })
             .await?;
         let in_cloud = async {
@@ -206,6 +206,9 @@ impl Pool {
             Ok(json!({ "url": self.api().url().await, "free": free }))
         };
         let (in_cloud, at_api) = tokio::join!(patiently(in_cloud), patiently(at_api));
+        let StockStatus { counts, record, why, .. } = status;
+        let mut rows = json!(counts);
+        rows["why"] = json!(why);
         Ok(Explanation {
             object: format!("stock/{}", stock.name),
             name: stock.name.clone(),
@@ -214,7 +217,7 @@ impl Pool {
                 "location": stock.location, "az": stock.az,
             }),
             observed: vec![
-                Observation::of("rows", Ok(json!(counts))),
+                Observation::of("rows", Ok(rows)),
                 Observation::of(format!("cloud {}", stock.cloud), in_cloud),
                 Observation::of(self.api().driver(), at_api),
             ],

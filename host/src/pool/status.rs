@@ -54,7 +54,7 @@ pub struct StockStatus {
 
 impl StockStatus {
     /// How a stock stands; `wanted` is none when the configuration does not have it any more.
-    fn find(tx: &mut Transaction<'_>, name: &str, cloud: &str, wanted: Option<usize>) -> Result<Self, Error> {
+    pub(super) fn find(tx: &mut Transaction<'_>, name: &str, cloud: &str, wanted: Option<usize>) -> Result<Self, Error> {
         let (counts, record) = (Node::counts(tx, name)?, StockRecord::find(tx, name)?);
         let hold = hold::of_stock(tx, name)?;
         let mut why = Vec::new();

@@ -53,6 +53,23 @@ fn whatever_leaves_a_stock_short_has_it_counted_at_once() {
 }
 
 #[test]
+fn what_another_daemon_did_is_seen_by_the_one_that_counts() {
+    let parts = Parts { pool: "nodes = 2", cloud: "" };
+    let rare = |world: World| world.changed("check_interval_seconds = 0.1", "check_interval_seconds = 300");
+    let first = rare(World::on(Backend::Postgres, parts));
+    let second = rare(first.second(parts));
+    let one = first.start();
+    first.settled(2);
+    let two = second.start();
+    second.site.expect(0, &["pool", "take", "--owner", "a"]);
+    first.settled(2);
+    second.site.expect(0, &["pool", "retire", id(&second.in_state("ready")[0])]);
+    first.settled(2);
+    one.stop();
+    two.stop();
+}
+
+#[test]
 fn a_stock_that_rests_says_until_when_and_builds_then() {
     let world = patient(Parts { pool: "nodes = 1", cloud: "" });
     let refused = json!([{ "fault": "error", "methods": ["create_node"], "code": "quota_exceeded", "message": "no more\n  cores" }]);
@@ -91,6 +108,8 @@ fn spare_nodes_that_do_not_answer_are_told_of_wherever_somebody_asks() {
     let stock = stock(&world);
     assert_eq!((&stock["free"], &stock["counts"]["unfit"]), (&json!(0), &json!(2)), "{stock}");
     assert!(stock["why"].as_str().unwrap().contains("2 of 2 spare nodes do not answer: no worker answers"), "{stock}");
+    let explained = world.site.expect(0, &["explain", "default"]);
+    assert!(explained.out.contains("spare nodes do not answer: no worker answers"), "{explained:?}");
     let refused = world.site.expect(69, &["pool", "take", "--owner", "a"]);
     assert!(refused.error.contains("the 2 spare nodes of the stock default do not answer: no worker"), "{refused:?}");
     wait_for("the figure", FAR, || {
