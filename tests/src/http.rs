@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -31,6 +32,12 @@ impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
+}
+
+/// A time in a body, in milliseconds since 1970; none where there is none.
+pub fn time(value: &Value) -> Option<i64> {
+    let time = OffsetDateTime::parse(value.as_str()?, &Rfc3339).expect("a time is RFC 3339");
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// GETs a path over TCP; `headers` are whole lines, each with its line end.

@@ -27,7 +27,7 @@ deleted by itself. Looking goes on, and so does what you ask for yourself. A hol
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// A service, or the name or id of an object; everything if it is left out
+    /// A service, or the name or id of an object, of a node also the cloud's id; everything if it is left out
     target: Option<String>,
     /// Why, for whoever finds the hold
     #[arg(long)]
@@ -72,7 +72,15 @@ pub fn run(place: &Place, arguments: Arguments) -> Outcome {
                 let lifted = daemon.ask(Ask::change(Method::DELETE, &path)).await?;
                 match place.output {
                     Output::Json => output::json(&lifted),
-                    Output::Table => output::line(&format!("{} is no longer held", output::text(&lifted["scope"]))),
+                    Output::Table => {
+                        output::line(&format!("{} is no longer held", output::text(&lifted["scope"])));
+                        let others = list(&daemon).await?;
+                        let others = others["holds"].as_array().into_iter().flatten();
+                        let others: Vec<_> = others.map(|hold| output::text(&hold["scope"])).collect();
+                        if !others.is_empty() {
+                            output::line(&format!("still held: {}", others.join(", ")));
+                        }
+                    }
                 }
                 return Ok(());
             }

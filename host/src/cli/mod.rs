@@ -115,7 +115,8 @@ enum Command {
     Node(node::Command),
     /// Everything about one node, stock or job: wanted, seen just now, at work, last error, what happens next by itself
     Explain {
-        /// Its id or its name
+        /// Its id or its name, of a node also the cloud's id
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Stop all automatic repair, replacement, retirement and deletion, of everything or of one thing, until it is lifted

@@ -88,6 +88,17 @@ pub fn text(value: &Value) -> String {
     }
 }
 
+/// A text on one line, cut to what can be read at a glance.
+pub fn brief(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let line = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let line = line.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= LONGEST {
+        return line;
+    }
+    format!("{}…", line.chars().take(LONGEST - 1).collect::<String>())
+}
+
 /// A text as one segment of a path or as a value of a query.
 pub fn segment(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -110,6 +121,13 @@ pub fn seconds(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_on_several_lines_or_at_length_is_cut_to_one() {
+        assert_eq!(brief("no host\n  tried a,\tb\u{1b}[31m"), "no host tried a, b [31m");
+        let cut = brief(&"word ".repeat(50));
+        assert!(cut.chars().count() == 100 && cut.ends_with('…'), "{cut}");
+    }
 
     #[test]
     fn seconds_are_readable_at_every_size() {

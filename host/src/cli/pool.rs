@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{
     client::{Ask, Daemon},
-    exit::Outcome,
+    exit::{Failure, Outcome},
     hold,
-    output::{self, Output, segment, text},
+    output::{self, Output, brief, segment, text},
     place::{Place, runtime},
 };
 
@@ -21,8 +21,11 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The stocks: how many nodes are spare, being built, failed, and why a stock is not full
+    ///
+    /// FREE is what can be handed out now: the nodes that are READY, less those that did not answer well when they were last asked.
+    /// WHY is cut to one line; `capstan explain STOCK` has all of it.
     Status {
-        /// Print it again each second until interrupted
+        /// Print it again each second until interrupted, also while the daemon is started again
         #[arg(long)]
         watch: bool,
     },
@@ -37,7 +40,8 @@ pub enum Command {
     },
     /// One node: what is wanted of it, what is known of it, the job at work on it, and what happened
     Show {
-        /// Its id or its name
+        /// Its id, its name, or the cloud's id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
     },
     /// Take a spare node for somebody, as the API server does
@@ -48,7 +52,7 @@ pub enum Command {
         /// From which stock
         #[arg(long, value_name = "STOCK", default_value = "default")]
         stock: String,
-        /// Ids of nodes with which it should not share a host
+        /// Nodes, by id or name, with which it should not share a host
         #[arg(long, value_name = "ID")]
         apart_from: Vec<String>,
         /// Give it without asking it how it is
@@ -57,7 +61,8 @@ pub enum Command {
     },
     /// Take a spare node out of the stock, to look at it; another one is built
     Drain {
-        /// Its id or its name
+        /// Its id, its name, or the cloud's id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
         /// Why, for whoever looks later
         #[arg(long)]
@@ -65,7 +70,8 @@ pub enum Command {
     },
     /// Delete a node; another one is built if the stock needs it
     Retire {
-        /// Its id or its name
+        /// Its id, its name, or the cloud's id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         node: String,
         /// Why, for whoever looks later
         #[arg(long)]
@@ -74,7 +80,7 @@ pub enum Command {
     /// Build no nodes for a stock until it is resumed
     Pause {
         /// The stock
-        #[arg(default_value = "default")]
+        #[arg(default_value = "default", value_parser = NonEmptyStringValueParser::new())]
         stock: String,
         /// Why, for whoever looks later
         #[arg(long)]
@@ -83,7 +89,7 @@ pub enum Command {
     /// Build nodes for a stock again; what was lost before does not count any more
     Resume {
         /// The stock
-        #[arg(default_value = "default")]
+        #[arg(default_value = "default", value_parser = NonEmptyStringValueParser::new())]
         stock: String,
     },
 }
@@ -95,15 +101,8 @@ pub fn run(place: &Place, command: Command) -> Outcome {
 
 async fn ask(place: &Place, daemon: &Daemon, command: Command) -> Outcome {
     match command {
-        Command::Status { watch } => loop {
-            let status = daemon.get("/pool/v1/status").await?;
-            print(place, &status, status_table);
-            if !watch {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
-            output::line("");
-        },
+        Command::Status { watch: true } => watch_status(place, daemon).await?,
+        Command::Status { watch: false } => print(place, &daemon.get("/pool/v1/status").await?, status_table),
         Command::Nodes { state, stock } => nodes(place, daemon, state, stock).await?,
         Command::Show { node } => {
             let shown = daemon.get(&format!("/pool/v1/nodes/{}", segment(&node))).await?;
@@ -113,6 +112,7 @@ async fn ask(place: &Place, daemon: &Daemon, command: Command) -> Outcome {
             let body = json!({ "owner": owner, "apart_from": apart_from, "check": !unchecked });
             let path = format!("/pool/v1/stocks/{}/take", segment(&stock));
             let taken = daemon.ask(Ask::change(Method::POST, &path).json(&body)).await?;
+            hold::remind(&taken["hold"]);
             print(place, &taken, |taken| {
                 let node = &taken["node"];
                 output::line(&format!("{}\t{}\t{}", text(&node["id"]), text(&node["name"]), text(&node["address"])));
@@ -134,6 +134,28 @@ async fn ask(place: &Place, daemon: &Daemon, command: Command) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Shows the status again and again. Only a daemon that has never answered ends it.
+async fn watch_status(place: &Place, daemon: &Daemon) -> Outcome {
+    let mut status = daemon.get("/pool/v1/status").await?;
+    loop {
+        print(place, &status, status_table);
+        output::line("");
+        let mut is_told = false;
+        status = loop {
+            tokio::time::sleep(LOOK).await;
+            match daemon.get("/pool/v1/status").await {
+                Ok(status) => break status,
+                Err(Failure::Unavailable(_)) if is_told => {}
+                Err(Failure::Unavailable(_)) => {
+                    output::note("the daemon does not answer; trying again");
+                    is_told = true;
+                }
+                Err(failure) => return Err(failure),
+            }
+        };
+    }
 }
 
 async fn nodes(place: &Place, daemon: &Daemon, state: Option<String>, stock: Option<String>) -> Outcome {
@@ -158,7 +180,7 @@ async fn nodes(place: &Place, daemon: &Daemon, state: Option<String>, stock: Opt
         let columns = ["id", "name", "stock", "state", "address", "owner", "reason"];
         output::table(
             &["ID", "NAME", "STOCK", "STATE", "ADDRESS", "OWNER", "REASON"],
-            rows.iter().map(|node| columns.iter().map(|column| text(&node[column])).collect()),
+            rows.iter().map(|node| columns.iter().map(|column| brief(&text(&node[column]))).collect()),
         );
     });
     Ok(())
@@ -168,7 +190,15 @@ async fn change(place: &Place, daemon: &Daemon, node: &str, what: &str, reason: 
     let path = format!("/pool/v1/nodes/{}/{what}", segment(node));
     let node = daemon.ask(Ask::change(Method::POST, &path).json(&body_of(reason))).await?;
     hold::remind(&node["hold"]);
-    print(place, &node, |node| output::line(&format!("{} is {}", text(&node["name"]), text(&node["state"]))));
+    print(place, &node, |node| {
+        let (name, state) = (text(&node["name"]), text(&node["state"]));
+        if node["drained"] == false {
+            let by = node["owner"].as_str().map(|owner| format!(" by {owner}")).unwrap_or_default();
+            output::line(&format!("{name} is {state}{by} already; nothing done"));
+        } else {
+            output::line(&format!("{name} is {state}"));
+        }
+    });
     Ok(())
 }
 
@@ -195,7 +225,7 @@ fn status_table(status: &Value) {
             let mut row =
                 vec![text(&stock["name"]), text(&stock["cloud"]), text(&stock["wanted"]), text(&stock["free"])];
             row.extend(columns.iter().map(|column| text(&stock["counts"][column])));
-            row.push(text(&stock["why"]));
+            row.push(brief(&text(&stock["why"])));
             row
         }),
     );
@@ -204,7 +234,7 @@ fn status_table(status: &Value) {
         output::line(&format!("held: {scope} by {by} since {at}: {}", text(&hold["reason"])));
     }
     for cloud in status["clouds"].as_array().into_iter().flatten().filter(|cloud| cloud["last_error"] != "") {
-        output::line(&format!("cloud {}: {}", text(&cloud["cloud"]), text(&cloud["last_error"])));
+        output::line(&format!("cloud {}: {}", text(&cloud["cloud"]), brief(&text(&cloud["last_error"]))));
     }
     let orphans = status["orphans"].as_array().map_or(0, Vec::len);
     if orphans > 0 {
@@ -215,6 +245,7 @@ fn status_table(status: &Value) {
 fn show(shown: &Value) {
     let fields: BTreeMap<String, Value> = serde_json::from_value(shown["node"].clone()).unwrap_or_default();
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null() && **value != "") {
+        let name = if name == "node" { "id in the cloud" } else { name };
         output::line(&format!("{name}: {}", text(value)));
     }
     if let hold @ Value::Object(_) = &shown["hold"] {

@@ -118,6 +118,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Problem::bad_request(format!("the body is no JSON: {text} at line {line}, column {column}"))
         }
         Category::Data => {
+            let text = &plain(text);
             let remedy = meant(text).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
             let place = field.as_ref().map_or_else(String::new, |field| format!("{field}: "));
             Problem::new(ProblemKind::INVALID_BODY, format!("{place}{text}{remedy}"))
@@ -142,6 +143,14 @@ pub(super) fn has_nul(json: &[u8]) -> bool {
         rest = escape.get(1..).unwrap_or_default();
     }
     false
+}
+
+/// serde's words without the names of types, which callers do not know.
+fn plain(text: &str) -> String {
+    match text.split_once("expected struct ") {
+        Some((before, _)) => format!("{}expected an object", before.replace("invalid length 0, ", "an empty list, ")),
+        None => text.to_owned(),
+    }
 }
 
 /// The name that an unknown one most likely meant, out of serde's words: ``unknown field `x`, expected one of `a`, `b` ``.
@@ -195,6 +204,11 @@ mod tests {
         let body = refused(r#"{"name": "\u0000", "nodes": []}"#).await;
         assert_eq!(body["type"], "invalid_body");
         assert!(parse::<Wanted>(br#"{"name": "\\u0000", "nodes": []}"#).is_ok());
+        for body in ["[]", "7", "[\"x\"]"] {
+            let body = refused(body).await;
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.ends_with("expected an object"), "{detail}");
+        }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refused(&deep).await["status"], 400);
     }

@@ -85,7 +85,13 @@ async fn put(
         let detail = format!("reason: 1 to {LONGEST_REASON} characters on one line, for whoever finds the hold");
         return Err(Problem::new(ProblemKind::INVALID_BODY, detail).with("field", json!("reason")));
     }
-    let scope = holds.scope(wanted.target.as_deref().unwrap_or(holds::ALL)).await?;
+    let target = wanted.target.as_deref().unwrap_or(holds::ALL);
+    let missing = || {
+        Problem::not_found(format!(
+            "there is no service and no object {target:?} on this daemon that could be held; say nothing to hold everything"
+        ))
+    };
+    let scope = holds.scope(target).await?.ok_or_else(missing)?;
     let by = caller.name.clone();
     let hold = holds
         .store
@@ -116,8 +122,9 @@ async fn lift(
     };
     let as_scope = lift.clone();
     let mut lifted = holds.store.write(move |transaction| as_scope(transaction, &word)).await?;
-    if lifted.is_none() {
-        let scope = holds.scope(&target).await?;
+    if lifted.is_none()
+        && let Some(scope) = holds.scope(&target).await?
+    {
         lifted = holds.store.write(move |transaction| lift(transaction, &scope)).await?;
     }
     let hold =
@@ -127,18 +134,17 @@ async fn lift(
 }
 
 impl Holds {
-    async fn scope(&self, word: &str) -> Result<String, Problem> {
+    /// The scope that a word means; none when nobody knows it.
+    async fn scope(&self, word: &str) -> Result<Option<String>, Error> {
         if word == holds::ALL {
-            return Ok(word.to_owned());
+            return Ok(Some(word.to_owned()));
         }
         for target in &self.targets {
             if let Some(scope) = target.scope(word).await? {
-                return Ok(scope);
+                return Ok(Some(scope));
             }
         }
-        Err(Problem::not_found(format!(
-            "there is no service and no object {word:?} on this daemon that could be held; say nothing to hold everything"
-        )))
+        Ok(None)
     }
 }
 

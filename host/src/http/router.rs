@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Access, Gate, HoldTargets, Limits, Metrics, Problem, ProblemKind, Readiness, Routes, Tokens,
+    Access, Gate, HoldTargets, Limits, Metrics, Problem, ProblemKind, Readiness, Retries, Routes, Tokens,
     auth::{self, refuse_strangers},
     context::Context,
     drivers, health,
@@ -34,6 +34,8 @@ pub struct Daemon {
     pub store: Option<Store>,
     /// What can be held, by the services that run.
     pub hold_targets: Vec<Arc<dyn HoldTargets>>,
+    /// Who is asked before a job is queued again, by the services that run.
+    pub retries: Vec<Arc<dyn Retries>>,
     /// Bounds of a request.
     pub limits: Limits,
     /// True once the listeners end.
@@ -56,7 +58,7 @@ pub fn router(daemon: Daemon, services: Routes) -> Router {
         let holds = Holds { store: store.clone(), targets: daemon.hold_targets };
         routes = routes
             .merge(auth::routes(Tokens::new(store.clone())))
-            .merge(jobs::routes(store.clone()))
+            .merge(jobs::routes(store.clone(), daemon.retries))
             .merge(holds::routes(holds));
     }
     let routes = routes.merge(services);

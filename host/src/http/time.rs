@@ -20,6 +20,29 @@ impl Time {
     }
 }
 
+impl Time {
+    /// The time of the day, for people who read it on that day: `16:03:15 UTC`.
+    pub fn of_day(self) -> String {
+        self.text().get(11..19).map_or_else(|| self.text(), |time| format!("{time} UTC"))
+    }
+}
+
+/// Milliseconds since 1970 as a [`Time`], for `#[serde(serialize_with)]`; 0, which stands for never, as null.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn millis<S: Serializer>(at: &i64, out: S) -> Result<S::Ok, S::Error> {
+    if *at == 0 { out.serialize_none() } else { Time(*at).serialize(out) }
+}
+
+/// The same where there may be none.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn optional_millis<S: Serializer>(at: &Option<i64>, out: S) -> Result<S::Ok, S::Error> {
+    at.map(Time).serialize(out)
+}
+
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(&self.text())
@@ -35,5 +58,6 @@ mod tests {
         assert_eq!(Time(0).text(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Time(1_795_709_795_042).text(), "2026-11-26T16:16:35.042Z");
         assert_eq!(Time(i64::MAX).text(), i64::MAX.to_string());
+        assert_eq!(Time(1_795_709_795_042).of_day(), "16:16:35 UTC");
     }
 }

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Pool, cloud, hold,
+    Pool, StockStatus, cloud, hold,
     records::{Node, ScheduleRecord, State, StockRecord},
     shared::object,
 };
 use crate::{
     config::Stock,
-    http::{HoldView, JobView, Time},
+    http::{HoldView, JobView, Retries, Time},
     store::{
         Error,
         events::{self, Event},
@@ -176,13 +176,13 @@ impl Pool {
     }
 
     async fn explain_stock(&self, stock: &Stock) -> Result<Explanation, Error> {
-        let name = stock.name.clone();
-        let (counts, record, held, schedules, events) = self
+        let (name, cloud, nodes) = (stock.name.clone(), stock.cloud.clone(), stock.nodes);
+        let (status, held, schedules, events) = self
             .store()
             .read(move |tx| {
                 let events = events::latest(tx, Some(&format!("stock/{name}")), None, EVENTS)?;
-                let (counts, record) = (Node::counts(tx, &name)?, StockRecord::find(tx, &name)?);
-                Ok::<_, Error>((counts, record, hold::of_stock(tx, &name)?, ScheduleRecord::all(tx)?, events))
+                let status = StockStatus::find(tx, &name, &cloud, Some(nodes))?;
+                Ok::<_, Error>((status, hold::of_stock(tx, &name)?, ScheduleRecord::all(tx)?, events))
             })
             .await?;
         let in_cloud = async {
@@ -206,6 +206,9 @@ impl Pool {
             Ok(json!({ "url": self.api().url().await, "free": free }))
         };
         let (in_cloud, at_api) = tokio::join!(patiently(in_cloud), patiently(at_api));
+        let StockStatus { counts, record, why, .. } = status;
+        let mut rows = json!(counts);
+        rows["why"] = json!(why);
         Ok(Explanation {
             object: format!("stock/{}", stock.name),
             name: stock.name.clone(),
@@ -214,7 +217,7 @@ impl Pool {
                 "location": stock.location, "az": stock.az,
             }),
             observed: vec![
-                Observation::of("rows", Ok(json!(counts))),
+                Observation::of("rows", Ok(rows)),
                 Observation::of(format!("cloud {}", stock.cloud), in_cloud),
                 Observation::of(self.api().driver(), at_api),
             ],
@@ -237,7 +240,13 @@ impl Pool {
         };
         let id = format!("job/{}", job.id);
         let object = id.clone();
-        let events = self.store().read(move |tx| events::latest(tx, Some(&object), None, EVENTS)).await?;
+        let (pool, asked) = (self.clone(), job.clone());
+        let (events, refusal) = self
+            .store()
+            .read(move |tx| {
+                Ok::<_, Error>((events::latest(tx, Some(&object), None, EVENTS)?, pool.refusal(tx, &asked)?))
+            })
+            .await?;
         let lease = job.lease_owner.clone().map(|owner| json!({ "owner": owner, "until": job.lease_until.map(Time) }));
         let job = JobView::from(job);
         Ok(Explanation {
@@ -253,7 +262,10 @@ impl Pool {
             )],
             last_error: job.error.clone(),
             hold: about.as_ref().and_then(|about| about.hold.clone()),
-            next: next_of_job(&job),
+            next: match refusal {
+                Some(why) if ["failed", "cancelled"].contains(&job.state) => Step::never(format!("nothing: {why}")),
+                _ => next_of_job(&job),
+            },
             job: Some(job),
             events: events.into_iter().map(Happening::from).collect(),
             about,

@@ -98,6 +98,8 @@ fn show(figures: &Figures, status: &Status) {
         ] {
             figures.gauge(&names::POOL_NODES, [name, state]).set(number(count));
         }
+        figures.gauge(&names::POOL_UNFIT, [name]).set(number(counts.unfit));
+        figures.gauge(&names::POOL_IN_ERROR, [name]).set(number(counts.in_error));
         figures.gauge(&names::POOL_PAUSED, [name]).set(stock.record.paused.is_some().into());
         figures.gauge(&names::POOL_HELD, [name]).set(stock.is_held.into());
         figures.gauge(&names::POOL_FAILURES_IN_A_ROW, [name]).set(stock.record.failures.into());

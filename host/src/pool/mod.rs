@@ -27,6 +27,7 @@ mod pace;
 mod reconcile;
 pub mod records;
 mod retest;
+mod retry;
 mod rotate;
 mod routes;
 mod server;

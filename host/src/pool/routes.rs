@@ -9,11 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Explanation, Pool, Status, Take, TakeError, Taken,
+    Explanation, Pool, Status, Take, TakeError,
     records::{self, Node},
+    take,
 };
 use crate::{
-    http::{Access, Caller, HoldView, JsonBody, Listing, OptionalJson, Problem, ProblemKind, Routes},
+    http::{Access, Caller, HoldView, JsonBody, Listing, OptionalJson, Problem, ProblemKind, Routes, Time},
     store::events,
 };
 
@@ -28,10 +29,15 @@ pub fn routes(pool: Pool) -> Routes {
             explain,
         )
         .get("/pool/v1/nodes", Access::Viewer, "nodes of the pool", nodes)
-        .get("/pool/v1/nodes/{id}", Access::Viewer, "one node, by id or name, with what happened to it", node)
+        .get(
+            "/pool/v1/nodes/{id}",
+            Access::Viewer,
+            "one node, by id, name or the cloud's id, with what happened to it",
+            node,
+        )
         .post("/pool/v1/nodes/{id}/drain", Access::Operator, "take a spare node out of the stock", drain)
         .post("/pool/v1/nodes/{id}/retire", Access::Operator, "delete a node; the stock replaces it", retire)
-        .post("/pool/v1/stocks/{stock}/take", Access::Operator, "take a spare node", take)
+        .post("/pool/v1/stocks/{stock}/take", Access::Operator, "take a spare node", take_node)
         .post("/pool/v1/stocks/{stock}/pause", Access::Operator, "build no nodes for a stock", pause)
         .post("/pool/v1/stocks/{stock}/resume", Access::Operator, "build nodes for a stock again", resume)
         .with_state(pool)
@@ -61,6 +67,13 @@ struct NodeFilters {
 async fn nodes(State(pool): State<Pool>, listing: Listing<NodeFilters>) -> Result<Response, Problem> {
     let after: Option<String> = listing.after()?;
     let NodeFilters { state, stock } = &listing.filters;
+    if let Some(stock) = stock {
+        let named = stock.clone();
+        // One that is gone from the configuration has nodes for a while.
+        if !pool.store().read(move |tx| Node::is_of_some(tx, &named)).await? {
+            known(&pool, stock)?;
+        }
+    }
     let rows = pool.nodes(*state, stock.clone(), &after.unwrap_or_default(), listing.rows()).await?;
     Ok(listing.page("nodes", rows, |node| node.id.clone()))
 }
@@ -73,13 +86,13 @@ async fn node(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Json<V
         .into_iter()
         .map(|event| {
             let detail: Value = serde_json::from_str(&event.detail).unwrap_or_default();
-            json!({ "at": event.at, "kind": event.kind, "detail": detail, "request_id": event.request_id })
+            json!({ "at": Time(event.at), "kind": event.kind, "detail": detail, "request_id": event.request_id })
         })
         .collect();
     let job = job.map(|job| {
         json!({
             "id": job.id, "kind": job.kind, "state": job.state.as_str(), "attempt": job.attempt,
-            "next_run": job.next_run, "error": job.error, "progress": job.progress.text,
+            "next_run": Time(job.next_run), "error": job.error, "progress": job.progress.text,
         })
     });
     let hold = pool.held(&node).await?.map(HoldView::from);
@@ -87,7 +100,7 @@ async fn node(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Json<V
 }
 
 fn unknown(id: &str) -> Problem {
-    Problem::not_found(format!("there is no node {id:?} in the pool; `capstan pool nodes` lists all"))
+    Problem::not_found(take::unknown(id))
 }
 
 /// Why somebody does something.
@@ -118,7 +131,10 @@ async fn drain(
     caller: Caller,
     OptionalJson(reason): OptionalJson<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    told(&pool, pool.drain(&id, &reason.by(&caller)).await?).await
+    let (node, is_drained) = pool.drain(&id, &reason.by(&caller)).await?;
+    let Json(mut body) = told(&pool, node).await?;
+    body["drained"] = json!(is_drained);
+    Ok(Json(body))
 }
 
 async fn retire(
@@ -145,17 +161,21 @@ const fn yes() -> bool {
     true
 }
 
-async fn take(
+async fn take_node(
     State(pool): State<Pool>,
     Path(stock): Path<String>,
     JsonBody(request): JsonBody<TakeRequest>,
-) -> Result<Json<Taken>, Problem> {
+) -> Result<Json<Value>, Problem> {
     if request.owner.is_empty() || request.owner.len() > 256 {
         return Err(Problem::new(ProblemKind::INVALID_BODY, "owner: 1 to 256 bytes that name who takes the node")
             .with("field", json!("owner")));
     }
     let wanted = Take { stock, owner: request.owner, apart_from: request.apart_from, check: request.check };
-    Ok(Json(pool.take(&wanted).await?))
+    let taken = pool.take(&wanted).await?;
+    let hold = pool.held(&taken.node).await?.map(HoldView::from);
+    let mut body = serde_json::to_value(&taken).map_err(Problem::internal)?;
+    body["hold"] = json!(hold);
+    Ok(Json(body))
 }
 
 async fn pause(
@@ -185,7 +205,7 @@ fn known(pool: &Pool, stock: &str) -> Result<(), Problem> {
 impl From<TakeError> for Problem {
     fn from(error: TakeError) -> Self {
         match error {
-            TakeError::Empty { .. } => Self::new(ProblemKind::UNAVAILABLE, error.to_string()),
+            TakeError::Empty { .. } | TakeError::Unfit { .. } => Self::new(ProblemKind::UNAVAILABLE, error.to_string()),
             TakeError::Unknown { .. } | TakeError::NotThere(_) => Self::not_found(error.to_string()),
             TakeError::Api { driver, error } => Self::of_driver(&driver, &error),
             TakeError::Store(error) => error.into(),

@@ -5,6 +5,7 @@
 //! them: the holder of the lease `pool`.
 
 mod check;
+mod early;
 mod lead;
 mod schedule;
 
@@ -22,7 +23,13 @@ use super::{
     build::now,
     records::{Node, ScheduleRecord, State},
 };
-use crate::store::{Error, leases::Lease};
+use crate::{
+    http::Time,
+    store::{Error, leases::Lease},
+};
+
+/// How soon after something has happened it is looked whether a stock is to be counted early: much may happen at once.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Why the server ended: the exit code is 1 when an error did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +68,16 @@ impl Server {
             "the pool manager runs"
         );
         drop(settings);
+        if let Some(restored) = self.pool.store().restored() {
+            let (at, backup_of) = (Time(restored.at).text(), Time(restored.backup_of).text());
+            info!(at, backup_of, "the state was restored from a backup; nodes that are younger than it are left alone");
+        }
         // In the order of libra's modules: build, then submit.
         let mut schedules = Schedule::all();
-        let mut renew = Instant::now();
+        let news = &self.pool.inner.news;
+        let mut look = Instant::now();
         loop {
-            let next = schedules.iter().map(|schedule| schedule.next).fold(renew, Instant::min);
+            let next = schedules.iter().map(|schedule| schedule.next).fold(look, Instant::min);
             let ends = tokio::select! {
                 _ = end.wait_for(|end| *end) => true,
                 () = tokio::time::sleep_until(next) => false,
@@ -74,13 +86,28 @@ impl Server {
                     schedules = Schedule::all();
                     false
                 }
+                () = news.wants_count() => {
+                    Schedule::count_now(&mut schedules);
+                    false
+                }
+                () = news.any() => {
+                    look = look.min(Instant::now() + SOON);
+                    continue;
+                }
             };
             if ends {
                 return self.exit_handler().await;
             }
-            let now = Instant::now();
             let leads = self.lead().await;
-            renew = Instant::now() + self.held / 3;
+            look = Instant::now() + self.held / 3;
+            if leads {
+                let early = self.look_early().await;
+                if early.is_due {
+                    Schedule::count_now(&mut schedules);
+                }
+                look = early.again.map_or(look, |again| look.min(again));
+            }
+            let now = Instant::now();
             for schedule in &mut schedules {
                 if schedule.next > now {
                     continue;
@@ -94,6 +121,8 @@ impl Server {
                     if ends {
                         return self.exit_handler().await;
                     }
+                    // It may have found that a stock is short.
+                    look = look.min(Instant::now() + SOON);
                 }
                 schedule.reset_scheduler(interval);
             }
@@ -105,7 +134,7 @@ impl Server {
         let _turn = self.turn.lock().await;
         let began_at = now();
         let outcome = match name {
-            "check_nodes" => self.check_nodes().await,
+            ScheduleRecord::COUNT => self.check_nodes().await,
             "failed_nodes" => self.failed_nodes().await,
             "reconcile" => self.pool.reconcile().await,
             _ => self.pool.check_health().await,

@@ -15,7 +15,7 @@ use super::{
     figures::Tally,
     message::{self, MESSAGE},
     news::News,
-    records::{Node, Origin, Spec, State},
+    records::{Node, Origin, ScheduleRecord, Spec, State},
     settings::Settings,
 };
 use crate::{
@@ -229,6 +229,11 @@ pub(super) fn order_delete(tx: &mut Transaction<'_>, node: &mut Node, reason: &s
 
 /// Has a node deleted: the intent and its job in one transaction.
 pub(super) fn begin_delete(tx: &mut Transaction<'_>, node: &mut Node, reason: &str) -> Result<(), Error> {
+    if node.origin == Origin::Stock
+        && (node.state.is_being_built() || matches!(node.state, State::Ready | State::Failed))
+    {
+        ScheduleRecord::count_early(tx)?;
+    }
     node.state = State::Deleting;
     reason.clone_into(&mut node.reason);
     node.missed = 0;

@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use super::{
-    Pool,
-    build::now,
-    hold,
-    records::{CloudRecord, Counts, Node, Orphan, ScheduleRecord, State, StockRecord},
+    Pool, hold,
+    message::MESSAGE,
+    records::{CloudRecord, Counts, Node, Orphan, ScheduleRecord, State, StockRecord, Trouble},
+    shared::{BUILD, DELETE},
 };
 use crate::{
-    http::HoldView,
+    http::{HoldView, Time},
     store::{Error, Transaction, jobs as work},
 };
 
@@ -39,6 +39,8 @@ pub struct StockStatus {
     pub cloud: String,
     /// Spare nodes that are wanted; 0 of a stock that the configuration does not have any more.
     pub wanted: usize,
+    /// Spare nodes that can be handed out now: those that are ready and were well when they were last asked.
+    pub free: usize,
     /// Nodes by their state.
     pub counts: Counts,
     /// What is remembered between two checks.
@@ -46,22 +48,32 @@ pub struct StockStatus {
     pub record: StockRecord,
     /// Nothing is done for it by itself.
     pub is_held: bool,
-    /// Why the stock is not full, in one line; empty when it is.
+    /// Why the stock is not full and when it is looked at again, and what is wrong with its nodes; empty when nothing is.
     pub why: String,
 }
 
 impl StockStatus {
     /// How a stock stands; `wanted` is none when the configuration does not have it any more.
-    fn find(tx: &mut Transaction<'_>, name: &str, cloud: &str, wanted: Option<usize>) -> Result<Self, Error> {
+    pub(super) fn find(
+        tx: &mut Transaction<'_>,
+        name: &str,
+        cloud: &str,
+        wanted: Option<usize>,
+    ) -> Result<Self, Error> {
         let (counts, record) = (Node::counts(tx, name)?, StockRecord::find(tx, name)?);
         let hold = hold::of_stock(tx, name)?;
-        let why = match (&hold, wanted) {
-            (Some(hold), _) => hold::told(hold),
-            (None, Some(wanted)) => why(wanted, counts, &record),
-            (None, None) => "not in the configuration any more; its nodes stay until `capstan pool retire`".to_owned(),
-        };
+        let mut why = Vec::new();
+        match (&hold, wanted) {
+            (Some(hold), _) => why.push(hold::told(hold)),
+            (None, Some(wanted)) => why.extend(why_short(tx, wanted, counts, &record)?),
+            (None, None) => {
+                why.push("not in the configuration any more; its nodes stay until `capstan pool retire`".to_owned());
+            }
+        }
+        why.extend(troubles(tx, name, counts)?);
         let (name, cloud, wanted) = (name.to_owned(), cloud.to_owned(), wanted.unwrap_or_default());
-        Ok(Self { name, cloud, wanted, counts, record, is_held: hold.is_some(), why })
+        let free = counts.ready.saturating_sub(counts.unfit);
+        Ok(Self { name, cloud, wanted, free, counts, record, is_held: hold.is_some(), why: why.join("; ") })
     }
 }
 
@@ -100,8 +112,7 @@ impl Pool {
                     of_clouds
                         .push(CloudStatus { record: CloudRecord::find(tx, name)?, resting_seconds: *resting_seconds });
                 }
-                let sql = "SELECT MIN(created_at) AS oldest FROM jobs WHERE kind LIKE 'pool.%' AND finished_at IS NULL";
-                let oldest: Option<i64> = tx.query_one(sql, &[])?.map_or(Ok(None), |row| row.get("oldest"))?;
+                let oldest = work::oldest_live(tx, &[BUILD, DELETE, MESSAGE])?;
                 Ok(Status {
                     stocks: all,
                     clouds: of_clouds,
@@ -136,7 +147,7 @@ impl Pool {
         names.join(", ")
     }
 
-    /// A node by its id or its name, with the job that is at work on it.
+    /// A node by its id, its name or the cloud's id, with the job that is at work on it.
     ///
     /// # Errors
     /// The store's.
@@ -144,11 +155,7 @@ impl Pool {
         let id = id.to_owned();
         self.store()
             .read(move |tx| {
-                let found = match Node::find(tx, &id)? {
-                    Some(node) => Some(node),
-                    None => Node::named(tx, &id)?,
-                };
-                let Some(node) = found else { return Ok(None) };
+                let Some(node) = Node::meant(tx, &id)? else { return Ok(None) };
                 let job = work::live_of_object(tx, &super::shared::object(&node.id))?.pop();
                 Ok(Some((node, job)))
             })
@@ -156,23 +163,53 @@ impl Pool {
     }
 }
 
-fn why(wanted: usize, counts: Counts, record: &StockRecord) -> String {
+/// Why a stock is short, and what happens next by itself; nothing when it is full.
+fn why_short(
+    tx: &mut Transaction<'_>,
+    wanted: usize,
+    counts: Counts,
+    record: &StockRecord,
+) -> Result<Vec<String>, Error> {
     if let Some(reason) = &record.paused {
-        return format!("paused: {reason}");
+        return Ok(vec![format!("paused: {reason}")]);
     }
     if counts.ready >= wanted {
-        return String::new();
+        return Ok(Vec::new());
     }
-    if !record.last_error.is_empty() {
-        let wait = record.not_before - now();
-        return if wait > 0 {
-            format!("{}; next attempt in {} s", record.last_error, wait / 1000)
-        } else {
-            record.last_error.clone()
-        };
+    let mut why: Vec<_> = Some(record.last_error.clone()).filter(|error| !error.is_empty()).into_iter().collect();
+    if record.not_before > tx.now() {
+        why.push(format!("resting until {}", Time(record.not_before).of_day()));
+    } else if counts.building > 0 {
+        why.push(format!("{} being built", counts.building));
+    } else if counts.failed > 0 && counts.ready + counts.failed >= wanted {
+        why.push(format!("{} failed, tested again {}", counts.failed, at_schedule(tx, "failed_nodes")?));
+    } else {
+        // The API server's count has devices that others registered, which the rows do not know.
+        let others = record.free.filter(|free| usize::try_from(*free).is_ok_and(|free| free >= wanted));
+        why.extend(
+            others.map(|free| format!("the API server counted {free} spare devices, those of others with them")),
+        );
+        why.push(format!("counted again {}", at_schedule(tx, ScheduleRecord::COUNT)?));
     }
-    if counts.building > 0 {
-        return format!("{} being built", counts.building);
+    Ok(why)
+}
+
+/// When a schedule runs next.
+fn at_schedule(tx: &mut Transaction<'_>, schedule: &str) -> Result<String, Error> {
+    let next = ScheduleRecord::find(tx, schedule)?.map(|record| record.next_at).filter(|next| *next > tx.now());
+    Ok(next.map_or_else(|| "now".to_owned(), |next| format!("at {}", Time(next).of_day())))
+}
+
+/// What is wrong with nodes of a stock that stay as they are.
+fn troubles(tx: &mut Transaction<'_>, stock: &str, counts: Counts) -> Result<Vec<String>, Error> {
+    let mut all = Vec::new();
+    if counts.unfit > 0 {
+        let reason = Node::latest_trouble(tx, stock, Trouble::Unfit)?.unwrap_or_default();
+        all.push(format!("{} of {} spare nodes do not answer: {reason}", counts.unfit, counts.ready));
     }
-    String::new()
+    if counts.in_error > 0 {
+        let reason = Node::latest_trouble(tx, stock, Trouble::InError)?.unwrap_or_default();
+        all.push(format!("{} of the nodes in use are in error: {reason}", counts.in_error));
+    }
+    Ok(all)
 }

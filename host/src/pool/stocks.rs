@@ -2,7 +2,7 @@
 
 use super::{
     Pool,
-    records::{Spec, StockRecord},
+    records::{ScheduleRecord, Spec, StockRecord},
     settings::Settings,
 };
 use crate::{config::Stock, store::Error};
@@ -53,8 +53,10 @@ impl Pool {
                 (record.failures, record.not_before) = (0, 0);
                 record.last_error.clear();
                 record.losses_forgiven = tx.now();
-                record.save(tx)
+                record.save(tx)?;
+                ScheduleRecord::count_early(tx)
             })
             .await
+            .inspect(|()| self.inner.news.count())
     }
 }

@@ -7,8 +7,8 @@ use super::{
     Pool,
     api::{SPARE, USED},
     diagnostics::{self, Verdict},
-    records::{Node, State},
-    shared::note,
+    records::{Node, ScheduleRecord, State, Trouble},
+    shared::{note, order_delete},
 };
 use crate::{
     failpoint,
@@ -27,7 +27,7 @@ pub struct Take {
     pub stock: String,
     /// For whom; a repeated request of the same owner gets the same node.
     pub owner: String,
-    /// Ids of nodes with which it should not fail together.
+    /// Nodes, by id or name, with which it should not fail together.
     pub apart_from: Vec<String>,
     /// Whether it is asked how it is before it is handed out.
     pub check: bool,
@@ -51,6 +51,18 @@ pub enum TakeError {
     Empty {
         /// The stock.
         stock: String,
+    },
+    /// There are some, and none that is well.
+    #[error(
+        "the {count} spare nodes of the stock {stock} do not answer: {reason}; `capstan pool nodes --stock {stock} --state ready` lists them"
+    )]
+    Unfit {
+        /// The stock.
+        stock: String,
+        /// How many are ready.
+        count: usize,
+        /// What was last found wrong with one.
+        reason: String,
     },
     /// No such stock.
     #[error("there is no stock {stock:?}; there are {known}")]
@@ -90,7 +102,7 @@ impl Pool {
             let hold = self.hold();
             let reserved = self.store().write(move |tx| reserve(tx, &request, hold)).await?;
             let Some((node, apart)) = reserved else {
-                return Err(TakeError::Empty { stock: wanted.stock.clone() });
+                return Err(self.nothing_spare(&wanted.stock).await?);
             };
             failpoint::reached("pool.take.reserved");
             if node.state == State::Taken {
@@ -113,9 +125,25 @@ impl Pool {
             let id = node.id.clone();
             let node = self.store().write(move |tx| confirm(tx, &id)).await?;
             failpoint::reached("pool.take.confirmed");
+            self.inner.news.count();
             tracing::info!(node = node.name, stock = node.stock, owner = node.owner, "a node was taken");
             return Ok(Taken { node, apart });
         }
+    }
+
+    /// Why a stock has nothing to hand out.
+    async fn nothing_spare(&self, stock: &str) -> Result<TakeError, Error> {
+        let stock = stock.to_owned();
+        self.store()
+            .read(move |tx| {
+                let (count, stock) = (Node::counts(tx, &stock)?.unfit, stock.clone());
+                if count == 0 {
+                    return Ok(TakeError::Empty { stock });
+                }
+                let reason = Node::latest_trouble(tx, &stock, Trouble::Unfit)?.unwrap_or_default();
+                Ok(TakeError::Unfit { stock, count, reason })
+            })
+            .await
     }
 
     /// How long a reservation holds, in milliseconds.
@@ -190,24 +218,27 @@ impl Pool {
                     node.health_failures += 1;
                 } else {
                     node.state = State::Taken;
+                    ScheduleRecord::count_early(tx)?;
                 }
                 node.save(tx)
             })
             .await
+            .inspect(|()| self.inner.news.count())
     }
 
-    /// Takes a spare node out of the stock, to be looked at: it is in use from then on, and the stock builds another one.
+    /// Takes a spare node out of the stock, to be looked at: it is in use from then on, and the stock builds another one. Whether it
+    /// did: nothing is done with a node that somebody has already.
     ///
     /// # Errors
     /// [`TakeError`].
-    pub async fn drain(&self, id: &str, reason: &str) -> Result<Node, TakeError> {
+    pub async fn drain(&self, id: &str, reason: &str) -> Result<(Node, bool), TakeError> {
         let (id, reason, hold) = (id.to_owned(), reason.to_owned(), self.hold());
-        let node = self
+        let (node, is_drained) = self
             .store()
             .write(move |tx| {
                 let mut node = known(tx, &id)?;
                 match node.state {
-                    State::Reserved | State::Taken => return Ok(node),
+                    State::Reserved | State::Taken => return Ok((node, false)),
                     State::Ready => {}
                     state => {
                         let what = state.as_str();
@@ -220,16 +251,20 @@ impl Pool {
                 node.state = State::Reserved;
                 node.owner = Some(format!("drained: {reason}"));
                 node.held_until = Some(tx.now().saturating_add(hold));
+                node.reason.clone_from(&reason);
                 node.save(tx)?;
-                Ok(node)
+                note(tx, &node, "drained")?;
+                Ok((node, true))
             })
             .await?;
-        if node.state == State::Taken {
-            return Ok(node);
+        if !is_drained {
+            return Ok((node, false));
         }
         let _in_use_all_the_same = self.claim_device(&node).await?;
         let id = node.id;
-        self.store().write(move |tx| confirm(tx, &id)).await
+        let node = self.store().write(move |tx| confirm(tx, &id)).await?;
+        self.inner.news.count();
+        Ok((node, true))
     }
 
     /// Gives a node back that its owner no longer needs: it is not used again but replaced, since nobody knows what was done to it.
@@ -244,24 +279,34 @@ impl Pool {
                 match node.state {
                     State::Deleted => {}
                     State::Deleting if node.ordered => {}
-                    _ => super::shared::order_delete(tx, &mut node, &reason)?,
+                    _ => {
+                        // The row has one reason; what it said before is told by the events.
+                        if !node.reason.is_empty() {
+                            note(tx, &node, "given_back")?;
+                        }
+                        order_delete(tx, &mut node, &reason)?;
+                    }
                 }
                 Ok(node)
             })
             .await
-            .inspect(|_| failpoint::reached("pool.delete.intended"))
+            .inspect(|_| {
+                failpoint::reached("pool.delete.intended");
+                self.inner.news.count();
+            })
     }
 }
 
-/// The node of this id or name.
+/// The node that somebody means.
 fn known(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
-    let node = match Node::find(tx, id)? {
-        Some(node) => Some(node),
-        None => Node::named(tx, id)?,
-    };
-    node.ok_or_else(|| {
-        TakeError::NotThere(format!("there is no node {id:?} in the pool; `capstan pool nodes` lists all"))
-    })
+    Node::meant(tx, id)?.ok_or_else(|| TakeError::NotThere(unknown(id)))
+}
+
+/// What is said of a node that the pool does not know.
+pub(super) fn unknown(id: &str) -> String {
+    format!(
+        "there is no node {id:?} in the pool by its id, its name or an id of the cloud's that one node alone has; `capstan pool nodes` lists all"
+    )
 }
 
 /// Reserves the best spare node, or finds the one that the owner has already.
@@ -271,7 +316,7 @@ fn reserve(tx: &mut Transaction<'_>, wanted: &Take, hold: i64) -> Result<Option<
     }
     let mut near = Vec::new();
     for id in &wanted.apart_from {
-        near.extend(Node::find(tx, id)?.and_then(|node| node.host));
+        near.extend(Node::meant(tx, id)?.and_then(|node| node.host));
     }
     let candidates = Node::fit(tx, &wanted.stock, CANDIDATES)?;
     let is_apart = |node: &&Node| node.host.as_ref().is_some_and(|host| !near.contains(host));
@@ -307,5 +352,6 @@ fn confirm(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
     node.reason.clear();
     node.save(tx)?;
     note(tx, &node, "taken")?;
+    ScheduleRecord::count_early(tx)?;
     Ok(node)
 }

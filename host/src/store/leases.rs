@@ -62,6 +62,16 @@ pub fn acquire(
     Ok(Acquired::Held { holder: row.get("holder")?, until: row.get("held_until")? })
 }
 
+/// Who took a lease last and has not given it back, whether or not it has run out.
+///
+/// # Errors
+/// The store's.
+pub fn last_holder(transaction: &mut Transaction<'_>, name: &str) -> Result<Option<String>, Error> {
+    let row = transaction.query_one("SELECT holder FROM leases WHERE name = $1", &[&name])?;
+    let holder: Option<String> = row.map(|row| row.get("holder")).transpose()?;
+    Ok(holder.filter(|holder| !holder.is_empty()))
+}
+
 /// Extends a lease from now on, if it still holds.
 ///
 /// # Errors

@@ -161,6 +161,20 @@ pub const POOL_NODES: GaugeFamily<2> = GaugeFamily {
     labels: ["stock", "state"],
 };
 
+/// Spare nodes of a stock that were not well when they were last asked, so that they are not handed out.
+pub const POOL_UNFIT: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_unfit_nodes",
+    help: "Spare nodes of a stock that were not well when they were last asked and are not handed out.",
+    labels: ["stock"],
+};
+
+/// Nodes of a stock in use that the cloud shows in an error state.
+pub const POOL_IN_ERROR: GaugeFamily<1> = GaugeFamily {
+    name: "capstan_pool_taken_nodes_in_error",
+    help: "Nodes of a stock in use that the cloud shows in an error state.",
+    labels: ["stock"],
+};
+
 /// 1 while nothing is built for a stock: too many losses, or an operator.
 pub const POOL_PAUSED: GaugeFamily<1> = GaugeFamily {
     name: "capstan_pool_paused",

@@ -24,7 +24,7 @@ fn creates_that_end_in_an_error_of_the_clouds_own_count_and_the_stock_rests() {
         (stock["failures"] == 1).then_some(stock)
     });
     let why = stock["why"].as_str().unwrap();
-    assert!(why.contains("no conductor (internal)") && why.contains("next attempt in"), "{why}");
+    assert!(why.contains("no conductor (internal)") && why.contains("resting until"), "{why}");
     assert_eq!(world.calls("create_node").len(), 2, "asked once, and once more after the search");
     let metrics = http::get(world.site.http_port, "/metrics", "").unwrap().body;
     assert!(metrics.contains(r#"capstan_pool_builds_total{stock="default",result="not_made"} 1"#), "{metrics}");

@@ -29,4 +29,5 @@ mod operator;
 mod reload;
 mod restore;
 mod rotate;
+mod status;
 mod world;

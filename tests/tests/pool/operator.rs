@@ -1,6 +1,6 @@
 //! What an operator does with the pool, by commands and over HTTP.
 
-use capstan_tests::wait_for;
+use capstan_tests::{http, wait_for};
 use serde_json::json;
 
 use crate::world::{FAR, Parts, World};
@@ -131,7 +131,7 @@ fn p25_a_run_begins_its_interval_after_the_one_before_has_ended() {
         let status = world.get("/pool/v1/status");
         let found =
             status["schedules"].as_array()?.iter().find(|schedule| schedule["schedule"] == "check_nodes").cloned()?;
-        Some((found["began_at"].as_i64()?, found["ended_at"].as_i64()?))
+        Some((http::time(&found["began_at"])?, http::time(&found["ended_at"])?))
     };
     let mut last = wait_for("a first run", FAR, run);
     for _ in 0..4 {

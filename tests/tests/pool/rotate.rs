@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use capstan_tests::wait_for;
+use capstan_tests::{http, wait_for};
 use serde_json::{Value, json};
 
 use crate::world::{FAR, Parts, World, tail};
@@ -29,7 +29,7 @@ fn extremes(world: &World, since: i64) -> (i64, i64) {
                 i64::from(state == "ready"),
                 i64::from(!["deleting", "deleted", "taken", "reserved"].contains(&state)),
             );
-            changes.push((event["at"].as_i64().unwrap(), stock_now - in_stock, alive_now - alive));
+            changes.push((http::time(&event["at"]).unwrap(), stock_now - in_stock, alive_now - alive));
             (in_stock, alive) = (stock_now, alive_now);
         }
     }
@@ -59,7 +59,7 @@ fn happened_at(world: &World, node: &Value, kind: &str) -> i64 {
     let shown = world.get(&format!("/pool/v1/nodes/{}", node["id"].as_str().unwrap()));
     let events = shown["events"].as_array().unwrap();
     let event = events.iter().find(|event| event["kind"] == kind);
-    event.and_then(|event| event["at"].as_i64()).unwrap_or_else(|| panic!("no {kind} in {shown}"))
+    event.and_then(|event| http::time(&event["at"])).unwrap_or_else(|| panic!("no {kind} in {shown}"))
 }
 
 /// Waits until none of these nodes is in stock, and as many others are.

@@ -179,7 +179,9 @@ calls_per_second = 1000
         let began = |name: &str| {
             let status = self.get("/pool/v1/status");
             let all = status["schedules"].as_array().cloned().unwrap_or_default();
-            all.iter().find(|schedule| schedule["schedule"] == name).and_then(|schedule| schedule["began_at"].as_i64())
+            all.iter()
+                .find(|schedule| schedule["schedule"] == name)
+                .and_then(|schedule| http::time(&schedule["began_at"]))
         };
         for _ in 0..count {
             for name in schedules {

@@ -227,6 +227,7 @@ async fn daemon(
         gate,
         store: store.clone(),
         hold_targets: pool.iter().map(|pool| Arc::new(pool.clone()) as Arc<dyn http::HoldTargets>).collect(),
+        retries: pool.iter().map(|pool| Arc::new(pool.clone()) as Arc<dyn http::Retries>).collect(),
         limits,
         ending: listeners_end.clone(),
     };

@@ -103,7 +103,8 @@ impl Gate {
             // The socket's mode has let in its owner and its group alone.
             Peer::Unix { user } => {
                 let role = if *user == 0 || *user == self.user { Role::Admin } else { Role::Operator };
-                Shown::Caller(Caller::new(role, Credential::Socket, format!("user {user}")))
+                let name = if *user == 0 { "root (uid 0)".to_owned() } else { format!("uid {user}") };
+                Shown::Caller(Caller::new(role, Credential::Socket, name))
             }
             Peer::Tcp { certificate, on_loopback, .. } => {
                 let known = certificate.as_ref().and_then(|name| Some((name, *self.certificates.get(name)?)));

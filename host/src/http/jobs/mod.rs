@@ -3,11 +3,13 @@
 
 mod events;
 mod operation;
+mod retries;
 mod routes;
 mod view;
 mod wait;
 
 pub use operation::Operations;
+pub use retries::Retries;
 pub use view::JobView;
 pub use wait::Wait;
 

@@ -1,11 +1,14 @@
 //! The answer to a request that long work comes of.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{JobView, Wait};
+use super::{JobView, Retries, Wait};
 use crate::{
     http::Problem,
-    store::{Store, jobs},
+    store::{Error, Store, Transaction, jobs},
 };
 use axum::{
     Json,
@@ -23,12 +26,30 @@ const LAST_LOOK: Duration = Duration::from_millis(300);
 #[derive(Clone)]
 pub struct Operations {
     store: Store,
+    /// Asked before a job is queued again.
+    retries: Vec<Arc<dyn Retries>>,
 }
 
 impl Operations {
     /// Those of this store.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, retries: Vec::new() }
+    }
+
+    /// Asks these rooms before a job is queued again.
+    #[must_use]
+    pub(super) fn asking(self, retries: Vec<Arc<dyn Retries>>) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// Why a job is not queued again, if a room knows a reason.
+    pub(super) fn refusal(&self, transaction: &mut Transaction<'_>, job: &jobs::Job) -> Result<Option<String>, Error> {
+        for room in &self.retries {
+            if let Some(why) = room.refusal(transaction, job)? {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
     }
 
     /// The answer to a request of which this job came: 202 with its `Location`, or, when it ends while the caller waits, 200. The

@@ -1,12 +1,14 @@
 //! `/jobs/v1`.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, State},
     response::Response,
 };
 use serde::Deserialize;
 
-use super::{JobView, Operations, Wait, events};
+use super::{JobView, Operations, Retries, Wait, events};
 use crate::{
     http::{Access, Caller, ETag, Listing, OptionalJson, Preconditions, Problem, Routes},
     store::{
@@ -15,14 +17,14 @@ use crate::{
     },
 };
 
-pub(in crate::http) fn routes(store: Store) -> Routes {
+pub(in crate::http) fn routes(store: Store, retries: Vec<Arc<dyn Retries>>) -> Routes {
     Routes::new()
         .get("/jobs/v1/jobs", Access::Viewer, "jobs, oldest first; by state, kind, object", list)
         .get("/jobs/v1/jobs/{id}", Access::Viewer, "one job; ?wait=N waits for its end", show)
         .get("/jobs/v1/jobs/{id}/events", Access::Viewer, "how a job goes, as server-sent events", events::stream)
         .post("/jobs/v1/jobs/{id}/cancel", Access::Operator, "end a job that waits, ask a running one to stop", cancel)
         .post("/jobs/v1/jobs/{id}/retry", Access::Operator, "queue a job again that failed or was cancelled", retry)
-        .with_state(Operations::new(store))
+        .with_state(Operations::new(store).asking(retries))
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -88,8 +90,15 @@ async fn cancel(
 }
 
 async fn retry(State(operations): State<Operations>, Path(id): Path<String>, wait: Wait) -> Result<Response, Problem> {
-    let job = id.clone();
-    let retried = operations.store().write(move |transaction| jobs::retry(transaction, &job)).await;
+    let (job, asked) = (id.clone(), operations.clone());
+    let retried = operations
+        .store()
+        .write(move |transaction| {
+            let queued = jobs::retry(transaction, &job)?;
+            // A refusal takes the transaction back.
+            asked.refusal(transaction, &queued)?.map_or(Ok(()), |why| Err(Error::Invalid(why)))
+        })
+        .await;
     match retried {
         Err(Error::Invalid(detail)) => Err(Problem::conflict(detail)),
         Err(error) => Err(error.into()),

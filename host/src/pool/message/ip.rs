@@ -45,7 +45,10 @@ impl Pool {
         let settings = self.settings();
         let first = settings.stocks.first().map(|stock| stock.cloud.as_str());
         let name = request.get("cloud").and_then(Value::as_str).or(first).unwrap_or("default");
-        self.cloud(name).map_err(|reason| (reason, Map::new()))
+        self.cloud(name).map_err(|_| {
+            let known: Vec<_> = self.inner.clouds.keys().map(String::as_str).collect();
+            (format!("there is no cloud {name:?} in the farm; there are {}", known.join(", ")), Map::new())
+        })
     }
 
     /// Takes a floating address. Clouds have no names and no tags for them, so what the account had before is written down first: should

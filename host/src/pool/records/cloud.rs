@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::store::{Error, Row, Transaction};
+use crate::{
+    http::optional_millis,
+    store::{Error, Row, Transaction},
+};
 
 /// A cloud. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -10,6 +13,7 @@ pub struct CloudRecord {
     /// Its name in the farm.
     pub cloud: String,
     /// When its whole list was last compared.
+    #[serde(serialize_with = "optional_millis")]
     pub reconciled_at: Option<i64>,
     /// How many nodes of ours it listed.
     pub listed: Option<u64>,

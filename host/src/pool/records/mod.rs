@@ -11,7 +11,7 @@ mod stock;
 pub use cloud::CloudRecord;
 pub use ip::{Ip, IpState};
 pub use loss::Loss;
-pub use node::{Counts, Node, Origin, Spare, Spec, State};
+pub use node::{Counts, Node, Origin, Spare, Spec, State, Trouble};
 pub use orphan::Orphan;
 pub use schedule::ScheduleRecord;
 pub use stock::StockRecord;

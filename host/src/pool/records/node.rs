@@ -4,13 +4,16 @@ mod counts;
 mod find;
 mod state;
 
-pub use counts::Counts;
+pub use counts::{Counts, Trouble};
 pub use find::Spare;
 pub use state::{Origin, State};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Error, Row, Transaction};
+use crate::{
+    http::{millis, optional_millis},
+    store::{Error, Row, Transaction},
+};
 
 /// What the cloud is asked for; kept, so that a repeated request is the same.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,14 +75,19 @@ pub struct Node {
     /// Who has taken it.
     pub owner: Option<String>,
     /// Until when a reservation holds.
+    #[serde(serialize_with = "optional_millis")]
     pub held_until: Option<i64>,
     /// When the cloud, or the API server, was last asked to make it without having answered.
+    #[serde(serialize_with = "optional_millis")]
     pub asked_at: Option<i64>,
     /// When the cloud took it up.
+    #[serde(serialize_with = "optional_millis")]
     pub building_since: Option<i64>,
     /// When it entered the stock.
+    #[serde(serialize_with = "optional_millis")]
     pub ready_at: Option<i64>,
     /// When it was last asked how it is.
+    #[serde(serialize_with = "optional_millis")]
     pub checked_at: Option<i64>,
     /// So many times in a row it was not well.
     pub health_failures: u32,
@@ -90,8 +98,10 @@ pub struct Node {
     /// A person or a message asked for its deletion, which goes on also while deletions by the pool itself are held.
     pub ordered: bool,
     /// When the row was made.
+    #[serde(serialize_with = "millis")]
     pub created: i64,
     /// When the row was last changed.
+    #[serde(serialize_with = "millis")]
     pub updated: i64,
     /// Counts the changes of the row.
     pub version: i64,

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::store::{Error, Row, Transaction};
+use crate::{
+    http::millis,
+    store::{Error, Row, Transaction},
+};
 
 /// An orphan. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,8 +17,10 @@ pub struct Orphan {
     /// Its name.
     pub name: String,
     /// When it was first seen.
+    #[serde(serialize_with = "millis")]
     pub first_seen: i64,
     /// When it was last seen.
+    #[serde(serialize_with = "millis")]
     pub last_seen: i64,
     /// Why it counts as one.
     pub reason: String,

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::store::{Error, Row, Transaction};
+use crate::{
+    http::{millis, optional_millis},
+    store::{Error, Row, Transaction},
+};
 
 /// A stock. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,14 +17,18 @@ pub struct StockRecord {
     /// Builds that failed in a row.
     pub failures: u32,
     /// Nothing is built before.
+    #[serde(serialize_with = "millis")]
     pub not_before: i64,
     /// What was last in the way.
     pub last_error: String,
-    /// Spare nodes by the last count.
+    /// Spare devices by the last count, which with one stock is the API server's.
+    #[serde(rename = "spare_devices")]
     pub free: Option<u64>,
     /// When it was last checked.
+    #[serde(serialize_with = "optional_millis")]
     pub checked_at: Option<i64>,
     /// Losses up to this time do not count any more: somebody has looked at them.
+    #[serde(serialize_with = "millis")]
     pub losses_forgiven: i64,
 }
 

@@ -55,7 +55,11 @@ impl Server {
                     Err(error) => Err(format!("the API server does not tell how many devices are free: {error}")),
                 }
             }
-            Ok(false) => Err("no API server is online".to_owned()),
+            // What a server said to that, it says to this question too.
+            Ok(false) => Err(match pool.api().free_count().await {
+                Ok(_) => "no API server is online".to_owned(),
+                Err(error) => format!("no API server is online: {error}"),
+            }),
             Err(error) => Err(format!("the API server cannot be asked whether it is online: {error}")),
         };
         // With one stock the API server's count is the truth, and includes devices that others registered; those of stocks that the
@@ -141,13 +145,8 @@ impl Server {
             return Ok(Err(format!("paused: {reason}; `capstan pool resume {}` goes on", stock.name)));
         }
         if record.not_before > now() {
-            let wait = record.not_before - now();
-            return Ok(Err(format!(
-                "the last {} builds failed ({}); the next attempt is in {} s",
-                record.failures,
-                record.last_error,
-                wait / 1000
-            )));
+            // Until when it rests stands beside it.
+            return Ok(Err(record.last_error.clone()));
         }
         let (name, forgiven) = (stock.name.clone(), record.losses_forgiven);
         let window = i64::try_from(settings.loss_window.as_millis()).unwrap_or(i64::MAX);

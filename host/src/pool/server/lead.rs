@@ -1,15 +1,45 @@
 //! Which daemon runs the schedules: the holder of one lease.
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Server;
-use crate::store::{
-    Error,
-    leases::{self, Acquired},
+use crate::{
+    pool::{
+        message::MESSAGE,
+        shared::{BUILD, DELETE},
+    },
+    store::{
+        Error, Transaction, jobs as work,
+        leases::{self, Acquired},
+    },
 };
 
 /// The lease under which the schedules run.
 const LEASE: &str = "pool";
+
+/// What a daemon finds that takes over the schedules.
+struct TakenOver {
+    /// Who had them before and did not give them back.
+    before: Option<String>,
+    /// Jobs of the pool that wait or run.
+    jobs: u64,
+}
+
+impl TakenOver {
+    fn look(tx: &mut Transaction<'_>, before: Option<String>) -> Result<Self, Error> {
+        let is_of_pool = |kind: &str| [BUILD, DELETE, MESSAGE].contains(&kind);
+        let counts = work::count(tx)?.into_iter();
+        let live = counts.filter(|((kind, state), _)| is_of_pool(kind) && !state.is_final());
+        Ok(Self { before, jobs: live.map(|(_, number)| number).sum() })
+    }
+
+    fn tell(&self) {
+        if let Some(before) = &self.before {
+            warn!(before, "the last daemon that ran the schedules ended without warning");
+        }
+        info!(jobs = self.jobs, "this daemon runs the schedules from now on; the jobs that wait go on");
+    }
+}
 
 impl Server {
     /// Renews the lease while a long run goes on.
@@ -36,15 +66,21 @@ impl Server {
             .pool
             .store()
             .write(move |tx| match &held {
-                Some(held) => leases::renew(tx, held, time).map(Some),
-                None => match leases::acquire(tx, LEASE, &holder, time)? {
-                    Acquired::Taken(lease) => Ok(Some(lease)),
-                    Acquired::Held { .. } => Ok(None),
-                },
+                Some(held) => leases::renew(tx, held, time).map(|lease| (Some(lease), None)),
+                None => {
+                    let before = leases::last_holder(tx, LEASE)?.filter(|before| *before != holder);
+                    match leases::acquire(tx, LEASE, &holder, time)? {
+                        Acquired::Taken(lease) => Ok((Some(lease), Some(TakenOver::look(tx, before)?))),
+                        Acquired::Held { .. } => Ok((None, None)),
+                    }
+                }
             })
             .await;
         match outcome {
-            Ok(taken) => *lease = taken,
+            Ok((taken, over)) => {
+                *lease = taken;
+                over.iter().for_each(TakenOver::tell);
+            }
             Err(Error::LeaseLost { .. }) => *lease = None,
             Err(error) => {
                 warn!(%error, "the pool manager cannot tell whether it runs the schedules; it does not");

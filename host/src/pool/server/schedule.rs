@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::pool::settings::Settings;
+use crate::pool::{records::ScheduleRecord, settings::Settings};
 
 /// A schedule, and when it runs next.
 pub(super) struct Schedule {
@@ -20,11 +20,18 @@ impl Schedule {
     pub fn all() -> [Self; 4] {
         let next = Instant::now();
         [
-            Self { name: "check_nodes", interval: |settings| settings.check_interval, share: 0.0, next },
+            Self { name: ScheduleRecord::COUNT, interval: |settings| settings.check_interval, share: 0.0, next },
             Self { name: "failed_nodes", interval: |settings| settings.failed_interval, share: 0.0, next },
             Self { name: "reconcile", interval: |settings| settings.reconcile_interval, share: 0.2, next },
             Self { name: "health", interval: |settings| settings.health_interval, share: 0.0, next },
         ]
+    }
+
+    /// Has the stocks counted as soon as no schedule runs.
+    pub fn count_now(schedules: &mut [Self]) {
+        for schedule in schedules.iter_mut().filter(|schedule| schedule.name == ScheduleRecord::COUNT) {
+            schedule.next = Instant::now();
+        }
     }
 
     /// Arms it again, from now on.

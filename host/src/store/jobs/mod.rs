@@ -19,4 +19,4 @@ pub use claim::{Claim, Renewed, claim, recover, renew, report, save_handle};
 pub use finish::{Retry, cancelled, complete, fail, release};
 pub use model::{Job, JobLease, Progress, State};
 pub use operate::{Cancelled, cancel, retry, trim};
-pub use query::{Filter, count, get, list, live_of_object};
+pub use query::{Filter, count, get, list, live_of_object, oldest_live};

@@ -51,6 +51,26 @@ pub fn live_of_object(transaction: &mut Transaction<'_>, object: &str) -> Result
     rows.iter().map(model::job).collect()
 }
 
+/// When the oldest job of these kinds was made that has not ended, in milliseconds since 1970.
+///
+/// # Errors
+/// The store's.
+pub fn oldest_live(transaction: &mut Transaction<'_>, kinds: &[&str]) -> Result<Option<i64>, Error> {
+    let mut oldest: Option<i64> = None;
+    for kind in kinds {
+        // By state, for that is how live ones are indexed; all that have ended are passed over.
+        let row = transaction.query_one(
+            "SELECT MIN(created_at) AS oldest FROM (\
+             SELECT created_at FROM jobs WHERE state = 'queued' AND kind = $1 UNION ALL \
+             SELECT created_at FROM jobs WHERE state = 'running' AND kind = $1) AS live",
+            &[kind],
+        )?;
+        let of_kind: Option<i64> = row.map_or(Ok(None), |row| row.get("oldest"))?;
+        oldest = [oldest, of_kind].into_iter().flatten().min();
+    }
+    Ok(oldest)
+}
+
 /// How many jobs there are of each kind and state.
 ///
 /// # Errors

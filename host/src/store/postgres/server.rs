@@ -93,7 +93,7 @@ impl Server {
             }
             Err(error) => {
                 let error = Error::Unavailable(format!(
-                    "{}: {}; see that PostgreSQL runs and lets this daemon in, the store then goes on by itself",
+                    "{}: {}; see that PostgreSQL runs and lets this daemon in",
                     self.place,
                     failure::words(&error)
                 ));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use capstan_tests::http;
+
 use super::{MOST_QUEUED, count, get, now, site, wait_until};
 use crate::{
     memory,
@@ -34,7 +36,7 @@ pub fn run(report: &mut Report) {
         .unwrap_or_else(|status| panic!("the stock does not fill: {status}"));
     let (processor, peak) = (memory::processor_time(daemon.id()) as f64 / 1e9, memory::peak(daemon.id()));
     let nodes = get(&site, "/pool/v1/nodes?limit=1000");
-    let ready_at = nodes["nodes"].as_array().into_iter().flatten().filter_map(|node| node["ready_at"].as_i64());
+    let ready_at = nodes["nodes"].as_array().into_iter().flatten().filter_map(|node| http::time(&node["ready_at"]));
     let last = ready_at.max().expect("a node in stock");
     let took = (last - begun_at) as f64 / 1e3;
     let ideal = (NODES / AT_ONCE) as f64 * BUILD.as_secs_f64();

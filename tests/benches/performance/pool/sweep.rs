@@ -7,7 +7,7 @@ use std::{
 };
 
 use capstan::drivers::{CallOptions, Kind};
-use capstan_tests::daemon::Site;
+use capstan_tests::{daemon::Site, http};
 use serde_json::{Value, json};
 
 use super::{count, get, site, wait_until};
@@ -123,7 +123,7 @@ fn ran(site: &Site, name: &str) -> (i64, i64) {
     let schedules = status["schedules"].as_array().expect("the schedules");
     let schedule = schedules.iter().find(|schedule| schedule["schedule"] == name).expect("a schedule that ran");
     assert_eq!(schedule["last_error"], "", "{schedule}");
-    let time = |key: &str| schedule[key].as_i64().expect("a time");
+    let time = |key: &str| http::time(&schedule[key]).expect("a time");
     (time("began_at"), time("ended_at"))
 }
 

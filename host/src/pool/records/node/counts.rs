@@ -5,6 +5,27 @@ use serde::Serialize;
 use super::{Node, State};
 use crate::store::{Error, Transaction};
 
+/// How the reason of a node in use begins that the cloud has given up, as the comparison with the clouds writes it.
+const GIVEN_UP: &str = "the cloud gave it up";
+
+/// What may be wrong with nodes that stay in their state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Spare, and not well when it was last asked.
+    Unfit,
+    /// In use, and given up by the cloud.
+    InError,
+}
+
+impl Trouble {
+    fn condition(self) -> String {
+        match self {
+            Self::Unfit => "state = 'ready' AND origin = 'stock' AND health_failures > 0".to_owned(),
+            Self::InError => format!("state IN ('reserved', 'taken') AND reason LIKE '{GIVEN_UP}%'"),
+        }
+    }
+}
+
 /// How many nodes of a stock are how far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // the states, counted
@@ -18,17 +39,27 @@ pub struct Counts {
     pub deleting: usize,
     /// Built because a message asked for them.
     pub by_message: usize,
+    /// Of those that are ready: not well when they were last asked, so not handed out.
+    pub unfit: usize,
+    /// Of those that are reserved or taken, by message or not: given up by the cloud.
+    pub in_error: usize,
 }
 
 impl Node {
     /// How many nodes of a stock are in each state.
     pub fn counts(tx: &mut Transaction<'_>, stock: &str) -> Result<Counts, Error> {
         let mut counts = Counts::default();
-        let sql = "SELECT state, origin, COUNT(*) AS n FROM pool_nodes WHERE stock = $1 AND state <> 'deleted' \
-                   GROUP BY state, origin";
-        for row in tx.query(sql, &[&stock])? {
+        let (unfit, in_error) = (Trouble::Unfit.condition(), Trouble::InError.condition());
+        let sql = format!(
+            "SELECT state, origin, COUNT(*) AS n, SUM(CASE WHEN {unfit} THEN 1 ELSE 0 END) AS unfit, \
+             SUM(CASE WHEN {in_error} THEN 1 ELSE 0 END) AS in_error \
+             FROM pool_nodes WHERE stock = $1 AND state <> 'deleted' GROUP BY state, origin"
+        );
+        for row in tx.query(&sql, &[&stock])? {
             let (state, origin): (String, String) = (row.get("state")?, row.get("origin")?);
             let number: usize = row.get("n")?;
+            counts.unfit += row.get::<usize>("unfit")?;
+            counts.in_error += row.get::<usize>("in_error")?;
             // What was built by message belongs to whoever asked.
             if origin != "stock" {
                 counts.by_message += if origin == "message" { number } else { 0 };
@@ -46,5 +77,14 @@ impl Node {
             }
         }
         Ok(counts)
+    }
+
+    /// What was last found wrong with a node of a stock that is in this trouble.
+    pub fn latest_trouble(tx: &mut Transaction<'_>, stock: &str, trouble: Trouble) -> Result<Option<String>, Error> {
+        let sql = format!(
+            "SELECT reason FROM pool_nodes WHERE stock = $1 AND {} ORDER BY updated DESC LIMIT 1",
+            trouble.condition()
+        );
+        tx.query_one(&sql, &[&stock])?.map(|row| row.get("reason")).transpose()
     }
 }

@@ -24,6 +24,22 @@ impl Node {
         Self::one(tx, "name = $1", name)
     }
 
+    /// The node that somebody means: by its id, its name, or the cloud's id, if that means one node alone. One that is not deleted
+    /// comes before those that are.
+    pub fn meant(tx: &mut Transaction<'_>, word: &str) -> Result<Option<Self>, Error> {
+        if let Some(node) = Self::find(tx, word)? {
+            return Ok(Some(node));
+        }
+        if let Some(node) = Self::named(tx, word)? {
+            return Ok(Some(node));
+        }
+        let sql = format!("SELECT {COLUMNS} FROM pool_nodes WHERE node = $1 ORDER BY id LIMIT 100");
+        let found = tx.query(&sql, &[&word])?.iter().map(Self::from_row).collect::<Result<Vec<_>, _>>()?;
+        let (deleted, there): (Vec<_>, Vec<_>) = found.into_iter().partition(|node| node.state == State::Deleted);
+        let mut found = if there.is_empty() { deleted } else { there };
+        Ok(if found.len() == 1 { found.pop() } else { None })
+    }
+
     /// The node of a stock that an owner has reserved or taken.
     pub fn owned(tx: &mut Transaction<'_>, stock: &str, owner: &str) -> Result<Option<Self>, Error> {
         let sql = format!(
@@ -110,6 +126,11 @@ impl Node {
         let sql = "SELECT stock, MIN(cloud) AS cloud FROM pool_nodes WHERE state <> 'deleted' AND origin <> 'orphan' \
                    GROUP BY stock ORDER BY stock";
         tx.query(sql, &[])?.iter().map(|row| Ok((row.get("stock")?, row.get("cloud")?))).collect()
+    }
+
+    /// Whether there are nodes of a stock, deleted ones too.
+    pub fn is_of_some(tx: &mut Transaction<'_>, stock: &str) -> Result<bool, Error> {
+        Ok(tx.query_one("SELECT 1 AS found FROM pool_nodes WHERE stock = $1 LIMIT 1", &[&stock])?.is_some())
     }
 
     /// Forgets nodes that were deleted before a time; at most so many.
