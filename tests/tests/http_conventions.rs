@@ -235,6 +235,7 @@ impl Site {
                 metrics,
                 store: Some(store),
                 hold_targets: Vec::new(),
+                retries: Vec::new(),
                 limits: bounds.requests,
                 ending: stopping.clone(),
             };

@@ -26,6 +26,12 @@ pub trait HoldTargets: Send + Sync {
     /// The scope that a word means (the service's name, an object's id or name), as `store::holds` has it; none for a word that is
     /// not the service's.
     fn scope<'a>(&'a self, word: &'a str) -> Pin<Box<dyn Future<Output = Result<Option<String>, Error>> + Send + 'a>>;
+
+    /// A hold was lifted, in this transaction: what waited for that need not wait for its time.
+    ///
+    /// # Errors
+    /// The store's.
+    fn lifted(&self, transaction: &mut Transaction<'_>) -> Result<(), Error>;
 }
 
 /// What is held, and what can be.
@@ -112,11 +118,12 @@ async fn lift(
     Path(target): Path<String>,
 ) -> Result<Json<HoldView>, Problem> {
     // What is held may be gone by now, so the word is tried as the scope that it was.
-    let (by, word) = (caller.name.clone(), target.clone());
+    let (by, word, targets) = (caller.name.clone(), target.clone(), holds.targets.clone());
     let lift = move |transaction: &mut Transaction<'_>, scope: &str| {
         let lifted = holds::lift(transaction, scope)?;
         if let Some(hold) = &lifted {
             note(transaction, hold, "lifted", &by, &request_id)?;
+            targets.iter().try_for_each(|target| target.lifted(transaction))?;
         }
         Ok::<_, Error>(lifted)
     };

@@ -7,7 +7,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use super::{
     Pool,
-    records::Node,
+    records::{Node, ScheduleRecord},
     shared::{begin_delete, note, object},
 };
 use crate::{
@@ -87,5 +87,9 @@ impl HoldTargets for Pool {
             let found = self.show(word.strip_prefix("node/").unwrap_or(word)).await?;
             Ok(found.map(|(node, _)| object(&node.id)))
         })
+    }
+
+    fn lifted(&self, tx: &mut Transaction<'_>) -> Result<(), Error> {
+        ScheduleRecord::count_early(tx)
     }
 }

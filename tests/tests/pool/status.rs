@@ -230,6 +230,8 @@ fn holds_are_told_of_with_what_they_leave() {
     let lifted = world.site.expect(0, &["hold", "lift"]);
     assert!(lifted.out.contains("all is no longer held\nstill held: pool\n"), "{lifted:?}");
     let unknown = world.site.expect(1, &["hold", "lift", "nope"]);
+    world.site.expect(0, &["hold", "lift", "pool"]);
+    world.settled(1);
     assert!(unknown.error.contains("nope is not held") && !unknown.error.contains("say nothing"), "{unknown:?}");
     daemon.stop();
 }
