@@ -20,12 +20,25 @@ pub mod web;
 
 use std::{
     net::TcpListener,
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
+/// The first port that a suite may take, and how many there are from it on.
+const PORTS: (u32, u32) = (12_000, 20_000);
+
 /// A TCP port on loopback that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Below those that outgoing connections take (32768 on by default), and elsewhere in each process.
+    let first = u16::try_from(std::process::id().wrapping_mul(97) % PORTS.1).unwrap_or_default();
+    loop {
+        let port = PORTS.0 + (u32::from(first) + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed))) % PORTS.1;
+        let port = u16::try_from(port).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until `done` gives a value, looking again every few milliseconds; panics with `what` after `limit`.

@@ -79,7 +79,9 @@ impl Api {
         for _ in 0..MOST_PAGES {
             let request = ListDevices { marker: marker.clone(), limit: Some(PAGE) };
             let page: Devices = self.driver.call("list_nodes", &request, CallOptions::default()).await?;
-            if take(page.devices).is_break() || page.next.is_none() {
+            // One that cannot be named cannot be compared either.
+            let devices = page.devices.into_iter().filter(is_storable).collect();
+            if take(devices).is_break() || page.next.is_none() {
                 return Ok(());
             }
             if page.next == marker {
@@ -142,6 +144,11 @@ impl Api {
             _ => Ok(()),
         }
     }
+}
+
+/// Texts that the store takes.
+fn is_storable(device: &Device) -> bool {
+    ![&device.id, &device.name, &device.status].into_iter().any(|text| text.contains('\0'))
 }
 
 /// The id in the server's answer to `add_node`, if it tells one.

@@ -36,6 +36,9 @@ const REST: Duration = Duration::from_secs(2);
 /// An id longer than this is none.
 const LONGEST_ID: usize = 512;
 
+/// Ids by what they are of and the name in the configuration, each with when it was learnt.
+type Ids = BTreeMap<(&'static str, String), (String, Instant)>;
+
 /// A cloud of the farm.
 pub struct Cloud {
     /// Its name in the farm.
@@ -44,8 +47,8 @@ pub struct Cloud {
     pace: Pace,
     calls: AtomicU64,
     rests: AtomicU64,
-    /// Ids by what they are of and the name in the configuration, each with when it was learnt.
-    ids: Mutex<BTreeMap<(&'static str, String), (String, Instant)>>,
+    /// What names stand for.
+    ids: Mutex<Ids>,
 }
 
 /// Whether a create that failed may have made a node.

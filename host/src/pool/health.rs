@@ -21,10 +21,10 @@ const PAGE: usize = 1000;
 
 impl Pool {
     /// Asks every spare node. When too many are not well the round says more about the network than about them, and nothing is
-    /// counted against them.
-    pub(super) async fn check_health(&self) -> Result<(), Error> {
+    /// counted against them, which is answered for people.
+    pub(super) async fn check_health(&self) -> Result<String, Error> {
         let settings = self.settings();
-        let Some(client) = self.nodes_client(&settings).cloned() else { return Ok(()) };
+        let Some(client) = self.nodes_client(&settings).cloned() else { return Ok(String::new()) };
         let (mut total, mut recovered, mut unwell) = (0, Vec::new(), Vec::new());
         let mut after = String::new();
         loop {
@@ -48,12 +48,16 @@ impl Pool {
         // Of a small stock all at once are too many as well.
         let is_epidemic = total > 1 && unwell.len() == total;
         if is_epidemic || breaker::is_too_many(&settings, unwell.len(), total) {
+            let (number, reason) = (unwell.len(), unwell.first().map(|(_, reason)| reason.clone()).unwrap_or_default());
             tracing::error!(
-                unwell = unwell.len(),
+                unwell = number,
                 total,
+                reason,
                 "most spare nodes do not answer well; nothing is held against them"
             );
-            return Ok(());
+            return Ok(format!(
+                "{number} of {total} spare nodes did not answer at once, which is not held against them: {reason}"
+            ));
         }
         for node in recovered {
             self.change(node, |tx, node| {
@@ -88,7 +92,7 @@ impl Pool {
             })
             .await?;
         }
-        Ok(())
+        Ok(String::new())
     }
 }
 

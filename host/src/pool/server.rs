@@ -134,18 +134,18 @@ impl Server {
         let _turn = self.turn.lock().await;
         let began_at = now();
         let outcome = match name {
-            ScheduleRecord::COUNT => self.check_nodes().await,
-            "failed_nodes" => self.failed_nodes().await,
-            "reconcile" => self.pool.reconcile().await,
+            ScheduleRecord::COUNT => self.check_nodes().await.map(|()| String::new()),
+            "failed_nodes" => self.failed_nodes().await.map(|()| String::new()),
+            "reconcile" => self.pool.reconcile().await.map(|()| String::new()),
             _ => self.pool.check_health().await,
         };
         let mut record =
             ScheduleRecord { schedule: name.to_owned(), began_at, ended_at: now(), ..ScheduleRecord::default() };
         record.next_at = record.ended_at.saturating_add(i64::try_from(interval.as_millis()).unwrap_or(i64::MAX));
-        if let Err(error) = outcome {
+        record.last_error = outcome.unwrap_or_else(|error| {
             error!(schedule = name, %error, "a run of the pool manager failed; the next one comes as planned");
-            record.last_error = error.to_string();
-        }
+            error.to_string()
+        });
         // For whoever asks when; that it cannot be written is told by what else cannot.
         let _only_for_people = self.pool.store().write(move |tx| record.save(tx)).await;
     }

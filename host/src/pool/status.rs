@@ -203,6 +203,8 @@ fn at_schedule(tx: &mut Transaction<'_>, schedule: &str) -> Result<String, Error
 /// What is wrong with nodes of a stock that stay as they are.
 fn troubles(tx: &mut Transaction<'_>, stock: &str, counts: Counts) -> Result<Vec<String>, Error> {
     let mut all = Vec::new();
+    let health = ScheduleRecord::find(tx, "health")?.map(|record| record.last_error);
+    all.extend(health.filter(|told| counts.ready > 0 && !told.is_empty()));
     if counts.unfit > 0 {
         let reason = Node::latest_trouble(tx, stock, Trouble::Unfit)?.unwrap_or_default();
         all.push(format!("{} of {} spare nodes do not answer: {reason}", counts.unfit, counts.ready));

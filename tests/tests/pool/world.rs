@@ -296,7 +296,7 @@ calls_per_second = 1000
 /// The end of a site's log.
 pub fn tail(site: &Site) -> String {
     let log = site.log();
-    let from = log.len().saturating_sub(6000);
+    let from = log.len().saturating_sub(60_000);
     let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(from);
     log[from..].to_owned()
 }

@@ -93,7 +93,7 @@ impl Server {
             }
             Err(error) => {
                 let error = Error::Unavailable(format!(
-                    "{}: {}; see that PostgreSQL runs and lets this daemon in",
+                    "{}: {}; see that PostgreSQL runs and lets this daemon in; once it does, a daemon that runs goes on by itself",
                     self.place,
                     failure::words(&error)
                 ));

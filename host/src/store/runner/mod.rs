@@ -240,15 +240,20 @@ async fn keep(store: &Store, lease: &JobLease, time: Duration, cancel: &watch::S
     }
 }
 
+/// A reason as the store takes it: texts of other programs may have the one character that no text of a store may have.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Writes down how a run ended, however long the store needs to take it, unless somebody else has the job by then.
 async fn write_end(store: &Store, lease: &JobLease, next: &Next) {
     loop {
         let (held, next) = (lease.clone(), next.clone());
         let written = store.write_locking(move |tx| match &next {
             Next::Done(result) => jobs::complete(tx, &held, Some(&result.to_string())),
-            Next::Later { after, why } => jobs::fail(tx, &held, why, Retry::After(*after)).map(drop),
-            Next::Failed(reason) => jobs::fail(tx, &held, reason, Retry::Never).map(drop),
-            Next::Cancelled(reason) => jobs::cancelled(tx, &held, reason),
+            Next::Later { after, why } => jobs::fail(tx, &held, &storable(why), Retry::After(*after)).map(drop),
+            Next::Failed(reason) => jobs::fail(tx, &held, &storable(reason), Retry::Never).map(drop),
+            Next::Cancelled(reason) => jobs::cancelled(tx, &held, &storable(reason)),
             Next::Released => jobs::release(tx, &held),
         });
         match written.await {
