@@ -45,7 +45,6 @@ fn faults(turn: usize) -> Value {
         ]),
         2 => json!([
             { "fault": "node_error", "every": 4, "message": "no host\r\n\u{0}" },
-            { "fault": "garbage", "every": 3 },
         ]),
         _ => json!([
             { "fault": "duplicate_name", "every": 2 },
