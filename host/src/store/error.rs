@@ -28,7 +28,9 @@ pub enum Error {
         text: String,
     },
     /// The database's file is damaged. Sticky: nothing is written any more.
-    #[error("the store is damaged: {0}; stop the daemon and bring a backup back with `capstan store restore`")]
+    #[error(
+        "the store is damaged: {0}; stop the daemon, run `capstan store check`, and bring a backup back with `capstan store restore`"
+    )]
     Corrupt(String),
     /// There is no room left.
     #[error(
