@@ -60,6 +60,9 @@ impl Writer {
         loop {
             let group = self.queue.take_group(GROUP);
             if group.is_empty() {
+                // A reader may close last, and cannot bring what is in the log into the database.
+                let _done_at_the_next_start =
+                    self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 return;
             }
             self.store(group);
