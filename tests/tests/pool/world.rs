@@ -249,7 +249,13 @@ calls_per_second = 1000
                 last.is_empty().then_some(())
             });
         }));
-        assert!(settled.is_ok(), "the pool does not settle: {last}; the log:\n{}", tail(&self.site));
+        assert!(
+            settled.is_ok(),
+            "the pool does not settle: {last}; the cloud's file:\n{}\nits calls:\n{}\nthe log:\n{}",
+            fs::read_to_string(self.path("cloud")).unwrap_or_default(),
+            fs::read_to_string(self.path("calls")).unwrap_or_default(),
+            tail(&self.site)
+        );
     }
 
     fn unsettled(&self, stock: usize) -> String {
