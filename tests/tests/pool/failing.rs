@@ -52,6 +52,23 @@ fn a_create_that_comes_to_nothing_once_is_asked_again_by_the_same_build() {
 }
 
 #[test]
+fn a_node_that_vanishes_while_it_is_built_is_replaced_once_the_cloud_has_said_so_twice() {
+    let faults = r#"build_time = { ms = 600 }
+faults = [{ fault = "vanish", calls = [1], delay_ms = 300 }]"#;
+    // A node that was never seen would be waited for.
+    let world = World::new(Parts { pool: "nodes = 1", cloud: faults })
+        .changed("search_seconds = 1\n", "search_seconds = 600\n");
+    let daemon = world.start();
+    wait_for("the node to be given up", FAR / 2, || {
+        let deleted = world.get("/pool/v1/nodes?state=deleted")["nodes"].take();
+        (deleted.get(0)?["reason"] == "it vanished while it was built").then_some(())
+    });
+    assert_eq!(world.calls("get_node")[0]["answer"], "ok", "it was never seen");
+    world.settled(1);
+    daemon.stop();
+}
+
+#[test]
 fn a_message_that_asks_for_a_node_which_the_cloud_does_not_make_gets_the_clouds_words() {
     let world = world(Parts { pool: "nodes = 0", cloud: "" });
     world.faults(&no_creates());

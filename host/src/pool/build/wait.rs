@@ -18,8 +18,10 @@ use crate::{
     },
 };
 
-/// A node that was just made may not be listed yet.
+/// A node that was just made may not be listed yet; `search_seconds` may say less.
 const SETTLING: Duration = Duration::from_secs(30);
+/// A node that was seen is gone when the cloud says so often in a row that it is not there.
+const SIGHTS: u32 = 2;
 
 impl Pool {
     pub(super) async fn wait(&self, running: &Running, mut node: Node) -> Result<Step, Error> {
@@ -35,6 +37,8 @@ impl Pool {
             (stock.build_timeout, stock.poll_interval)
         });
         let since = node.building_since.unwrap_or_else(now);
+        let settling = SETTLING.min(settings.search_time).min(timeout);
+        let (mut was_seen, mut missed) = (false, 0);
         let mut last = String::from("it was never seen");
         loop {
             let cloud = match self.cloud(&node.cloud) {
@@ -42,7 +46,13 @@ impl Pool {
                 Err(why) => return Ok(Step::End(Next::Later { after: settings.failed_interval, why })),
             };
             let age = Duration::from_millis(u64::try_from(now().saturating_sub(since)).unwrap_or_default());
-            match cloud.get(&id, &node.name).await {
+            let looked = cloud.get(&id, &node.name).await;
+            match &looked {
+                Ok(Some(_)) => (was_seen, missed) = (true, 0),
+                Ok(None) => missed += 1,
+                Err(_) => {}
+            }
+            match looked {
                 Ok(Some(found)) if !self.is_ours(&found, &node) => {
                     let reason = format!("the cloud gave the id {id} to another node");
                     return Ok(Step::End(self.give_up(running, node, Fault::Contract, &reason).await?));
@@ -66,7 +76,7 @@ impl Pool {
                     }
                     state => last = format!("it is {state}"),
                 },
-                Ok(None) if age >= SETTLING.min(timeout) => {
+                Ok(None) if age >= settling || (was_seen && missed >= SIGHTS) => {
                     let reason = "it vanished while it was built";
                     return Ok(Step::End(self.give_up(running, node, Fault::Vanished, reason).await?));
                 }
