@@ -103,6 +103,14 @@ fn cell(backend: Backend, point: &str, nth: usize, faults: &str) -> bool {
         act_messages(&world);
     }
     world.settled(2);
+    if scene != Scene::GoWrong {
+        let deleted = world.get("/pool/v1/nodes?state=deleted&limit=1000");
+        assert!(
+            !deleted.to_string().contains("vanished"),
+            "a node is gone that nobody removed: {deleted}; {}",
+            world.evidence()
+        );
+    }
     if let Some(id) = taken {
         let node = world.get(&format!("/pool/v1/nodes/{id}"));
         assert_eq!(node["node"]["state"], "taken", "a node that was handed out is not taken any more: {node}");
