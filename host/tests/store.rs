@@ -1,6 +1,7 @@
 //! What a store promises, on both backends: transactions, values, migrations, leases, events. Jobs have a suite of their own.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "all of this file is tests")]
 
+#[macro_use]
 mod store_support;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -12,24 +13,6 @@ use capstan::store::{
     leases::{self, Acquired, Lease},
 };
 use store_support::{Place, START, THINGS, health, within};
-
-macro_rules! on_both_backends {
-    ($($name:ident)*) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::sqlite()).await;
-            })*
-        }
-
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::postgres()).await;
-            })*
-        }
-    };
-}
 
 on_both_backends! {
     values_come_back_as_they_were_after_the_store_was_opened_again

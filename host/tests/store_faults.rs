@@ -4,24 +4,19 @@
 
 mod store_support;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, sync::Mutex, time::Duration};
 
 use capstan::{
     config,
     store::{Error, Health, Location, Settings, Store},
 };
 use rustix::process::Signal;
-use store_support::{Place, THINGS, health, postgres::Server, within};
-
-/// Where the child that has a small file system of its own finds it.
-const MOUNT: &str = "CAPSTAN_TEST_MOUNT";
+use store_support::{
+    Place, THINGS, health,
+    postgres::Server,
+    small_disk::{mounted, on_a_small_file_system},
+    within,
+};
 
 async fn insert(store: &Store, name: &str, bytes: usize) -> Result<(), Error> {
     let (name, note) = (name.to_owned(), "x".repeat(bytes));
@@ -49,33 +44,9 @@ async fn stays_failing(store: &Store) {
     assert!(tokio::time::timeout(Duration::from_millis(1200), ready).await.is_err(), "it is said to be well");
 }
 
-/// Runs one of the tests below in a mount namespace of its own, with a file system of 3 MB.
-fn on_a_small_file_system(test: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let script = "mount -t tmpfs -o size=3m tmpfs \"$CAPSTAN_TEST_MOUNT\" && exec \"$0\" \"$@\"";
-    let output = command
-        .args(["--mount", "sh", "-c", script])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", test, "--nocapture"])
-        .env(MOUNT, folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
-fn mounted() -> std::path::PathBuf {
-    std::env::var_os(MOUNT).unwrap().into()
-}
-
 #[test]
 fn a_full_disk_refuses_what_does_not_fit_and_loses_nothing() {
-    on_a_small_file_system("full_disk");
+    on_a_small_file_system("full_disk", 3);
 }
 
 #[tokio::test]
@@ -137,7 +108,7 @@ async fn full_disk() {
 
 #[test]
 fn a_file_system_that_fills_and_is_freed_is_gone_on_with() {
-    on_a_small_file_system("freed_disk");
+    on_a_small_file_system("freed_disk", 3);
 }
 
 #[tokio::test]
@@ -159,7 +130,7 @@ async fn freed_disk() {
 
 #[test]
 fn a_file_system_that_cannot_be_written_is_named_when_the_store_opens() {
-    on_a_small_file_system("read_only");
+    on_a_small_file_system("read_only", 3);
 }
 
 #[tokio::test]

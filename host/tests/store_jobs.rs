@@ -1,6 +1,7 @@
 //! Jobs on both backends: each step of their life, and what holds whatever happens in whichever order.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "all of this file is tests")]
 
+#[macro_use]
 mod store_support;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -11,24 +12,6 @@ use capstan::store::{
 };
 use proptest::prelude::*;
 use store_support::{Place, START, within};
-
-macro_rules! on_both_backends {
-    ($($name:ident)*) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::sqlite()).await;
-            })*
-        }
-
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::postgres()).await;
-            })*
-        }
-    };
-}
 
 on_both_backends! {
     a_job_is_accepted_claimed_kept_and_done

@@ -1,6 +1,7 @@
 //! What is forgotten when it is old enough, and what is kept however old it is, on both backends.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "all of this file is tests")]
 
+#[macro_use]
 mod store_support;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -15,24 +16,6 @@ use capstan::{
     },
 };
 use store_support::{Place, START};
-
-macro_rules! on_both_backends {
-    ($($name:ident)*) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::sqlite()).await;
-            })*
-        }
-
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Place::postgres()).await;
-            })*
-        }
-    };
-}
 
 on_both_backends! {
     jobs_are_kept_as_long_as_their_end_says_and_never_go_while_they_live

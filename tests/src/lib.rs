@@ -12,6 +12,7 @@ pub mod http;
 pub mod load;
 pub mod message;
 pub mod paths;
+pub mod pool;
 pub mod process;
 pub mod random;
 pub mod swift;

@@ -5,13 +5,10 @@
 #[allow(dead_code, reason = "the store's own suites use the rest")]
 #[path = "../../host/tests/store_support/postgres.rs"]
 mod postgres;
+#[path = "../../host/tests/store_support/small_disk.rs"]
+mod small_disk;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use capstan_tests::{
     daemon::{Daemon, Setup, Site},
@@ -21,11 +18,10 @@ use capstan_tests::{
 use postgres::Server;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use small_disk::{mounted, on_a_small_file_system};
 
 /// Long enough for anything that is to happen.
 const FAR: Duration = Duration::from_secs(30);
-/// Where the child that has a small file system of its own finds it.
-const MOUNT: &str = "CAPSTAN_TEST_MOUNT";
 
 /// A daemon with the device API that keeps its state in this folder, or in the store of this URL.
 fn site(state: &Path, url: &str) -> Site {
@@ -94,35 +90,15 @@ fn keeps(site: &Site, daemon: Daemon<'_>, acknowledged: &[String]) {
     site.expect(0, &["store", "check"]);
 }
 
-/// Runs one of the tests below in a mount namespace of its own, with a file system of 4 MB.
-fn on_a_small_file_system(test: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    let script = "mount -t tmpfs -o size=4m tmpfs \"$CAPSTAN_TEST_MOUNT\" && exec \"$0\" \"$@\"";
-    let output = command
-        .args(["--mount", "sh", "-c", script])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", test, "--nocapture"])
-        .env(MOUNT, folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
 #[test]
 fn a_full_disk_is_told_of_and_gone_on_from() {
-    on_a_small_file_system("full_disk");
+    on_a_small_file_system("full_disk", 4);
 }
 
 #[test]
 #[ignore = "runs in a namespace of its own, which the test above makes"]
 fn full_disk() {
-    let folder = PathBuf::from(std::env::var_os(MOUNT).unwrap());
+    let folder = mounted();
     let site = site(&folder.join("state"), "sqlite:capstan.db");
     let daemon = site.start();
     assert_eq!(ready(&site).json()["checks"]["store"], "ok");

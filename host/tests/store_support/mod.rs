@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this module is part of tests")]
 
 pub mod postgres;
+pub mod small_disk;
 pub mod trace;
 
 use std::{
@@ -16,6 +17,26 @@ use std::{
 
 use capstan::store::{Clock, Error, Health, Migration, Settings, Store};
 use postgres::Database;
+
+/// Makes two tests of each function: one with a place on each backend.
+#[allow(unused_macros, reason = "each test file uses its own part of this module")]
+macro_rules! on_both_backends {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Place::sqlite()).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Place::postgres()).await;
+            })*
+        }
+    };
+}
 
 /// The bound of everything that is awaited.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,10 +1,10 @@
 //! A stock of real workers: the pool manager asks them how they are.
 
-use std::path::Path;
-
 use capstan_tests::{
-    daemon::{Setup, Site},
-    http, paths, process, wait_for,
+    daemon::Site,
+    http,
+    pool::{PoolSetup, local_cloud},
+    process, wait_for,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -13,59 +13,18 @@ use crate::support::{self, LONG, Node};
 
 /// A daemon that keeps two nodes of the shipped image.
 fn site() -> Site {
-    let site = Site::new(Setup::default());
-    let (http, gearman) = (site.http_port, site.job_server_port);
-    let images = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config/images");
-    let (directory, images) = (paths::build(), images.display().to_string());
     let (addresses, floating) = support::ranges();
-    site.configure(&format!(
-        r#"[daemon]
-roles = ["lbaas", "pool-manager"]
-state_dir = "@ROOT@/state"
-run_dir = "@ROOT@/run"
-
-[http]
-listen = ["127.0.0.1:{http}"]
-
-[gearman]
-servers = ["embedded"]
-embedded_listen = "127.0.0.1:{gearman}"
-
-[drivers]
-directory = "{directory}"
-trust_own_files = true
-
-[known_drivers.mgm.local]
-library = "libcapstan_mgm_local.so"
-[known_drivers.mgm.local.config]
-socket = "@ROOT@/run/capstan.sock"
-token = {{ file = "@ROOT@/run/device.token" }}
-
-[known_drivers.cloud.local]
-library = "libcapstan_cloud_local.so"
-[cloud_farm.default]
-engine = "local"
-[cloud_farm.default.extra_params]
-directory = "@ROOT@/cloud"
-images = "{images}"
-addresses = "{addresses}"
-floating = {{ addresses = "{floating}" }}
-variables = {{ GEARMAN_SERVERS = '["127.0.0.1:{gearman}"]', TRUST_OWN_FILES = "true" }}
-
-[pool]
-driver = "local"
-image = "lb-node"
-size = "small"
-nodes = 2
+    let setup = PoolSetup {
+        extra_params: &local_cloud(&addresses, &floating),
+        pool: "nodes = 2
 check_interval_seconds = 0.2
 poll_interval_seconds = 0.1
 health_interval_seconds = 0.2
 health_limit = 2
-diagnostics_timeout_seconds = 2
-"#,
-        directory = directory.display(),
-    ));
-    site
+diagnostics_timeout_seconds = 2",
+        ..PoolSetup::LOCAL
+    };
+    setup.site()
 }
 
 fn get(site: &Site, path: &str) -> Value {

@@ -13,7 +13,9 @@ use std::{
 use capstan_tests::{
     daemon::{Setup, Site},
     http::{Request, Response},
-    paths, wait_for,
+    paths,
+    pool::PoolSetup,
+    wait_for,
 };
 use data_encoding::BASE64;
 use rcgen::{
@@ -46,63 +48,22 @@ impl Home {
 
     /// The same with TOML of `[pool]`.
     pub fn of(identity: &str, pool: &str) -> Self {
-        let site = Site::new(Setup::default());
-        let (http, gearman) = (site.http_port, site.job_server_port);
-        site.configure(&format!(
-            r#"[daemon]
-roles = ["lbaas", "pool-manager"]
-state_dir = "@ROOT@/state"
-run_dir = "@ROOT@/run"
-
-[http]
-listen = ["127.0.0.1:{http}"]
-client_operators = ["operator"]
-[http.tls]
-names = ["127.0.0.1"]
-
-[gearman]
-servers = ["embedded"]
-embedded_listen = "127.0.0.1:{gearman}"
-reconnect_sleep_seconds = 1
-[gearman.embedded_tls]
-names = ["127.0.0.1"]
-
-[identity]
-url = "https://127.0.0.1:{http}"
-{identity}
-
-[drivers]
-directory = "{directory}"
-trust_own_files = true
-
-[known_drivers.mgm.local]
-library = "libcapstan_mgm_local.so"
-[known_drivers.mgm.local.config]
-socket = "@ROOT@/run/capstan.sock"
-token = {{ file = "@ROOT@/run/device.token" }}
-
-[known_drivers.cloud.dummy]
-library = "libcapstan_cloud_dummy.so"
-
-[cloud_farm.default]
-engine = "dummy"
-[cloud_farm.default.extra_params]
-file = "@ROOT@/cloud"
-call_log = "@ROOT@/calls"
-
-[pool]
-driver = "local"
-image = "debian-12"
-size = "small"
-diagnostics_timeout_seconds = 2
+        let setup = PoolSetup {
+            http: "client_operators = [\"operator\"]\n[http.tls]\nnames = [\"127.0.0.1\"]",
+            gearman: "[gearman.embedded_tls]\nnames = [\"127.0.0.1\"]",
+            more: &format!("[identity]\nurl = \"https://127.0.0.1:@HTTP@\"\n{identity}"),
+            extra_params: "file = \"@ROOT@/cloud\"\ncall_log = \"@ROOT@/calls\"",
+            pool: &format!(
+                "diagnostics_timeout_seconds = 2
 check_interval_seconds = 0.2
 failed_interval_seconds = 15
 poll_interval_seconds = 0.05
 calls_per_second = 1000
-{pool}
-"#,
-            directory = paths::build().display(),
-        ));
+{pool}"
+            ),
+            ..PoolSetup::DUMMY
+        };
+        let site = setup.site();
         Self { site, ca: OnceLock::new(), issuer: None }
     }
 

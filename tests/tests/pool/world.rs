@@ -6,7 +6,9 @@ use capstan_tests::{
     daemon::{Daemon, Setup, Site},
     gearman,
     http::{self, Response},
-    paths, wait_for,
+    paths,
+    pool::PoolSetup,
+    wait_for,
 };
 use serde_json::{Value, json};
 
@@ -63,52 +65,17 @@ impl World {
     fn configure(site: &Site, cloud_site: &Site, url: &str, parts: Parts<'_>) {
         let cloud_root = cloud_site.path().display();
         let Parts { pool, cloud } = parts;
-        let (http, gearman) = (site.http_port, site.job_server_port);
-        site.configure(&format!(
-            r#"[daemon]
-roles = ["lbaas", "pool-manager"]
-state_dir = "@ROOT@/state"
-run_dir = "@ROOT@/run"
-
-[store]
-url = "{url}"
-lease_seconds = 1
-
-[http]
-listen = ["127.0.0.1:{http}"]
-
-[gearman]
-servers = ["embedded"]
-embedded_listen = "127.0.0.1:{gearman}"
-reconnect_sleep_seconds = 1
-
-[drivers]
-directory = "{directory}"
-trust_own_files = true
-
-[known_drivers.mgm.local]
-library = "libcapstan_mgm_local.so"
-[known_drivers.mgm.local.config]
-socket = "@ROOT@/run/capstan.sock"
-token = {{ file = "@ROOT@/run/device.token" }}
-
-[known_drivers.cloud.dummy]
-library = "libcapstan_cloud_dummy.so"
-
-[cloud_farm.default]
-engine = "dummy"
-[cloud_farm.default.extra_params]
-file = "{cloud_root}/cloud"
+        let setup = PoolSetup {
+            more: &format!("[store]\nurl = \"{url}\"\nlease_seconds = 1"),
+            extra_params: &format!(
+                r#"file = "{cloud_root}/cloud"
 call_log = "{cloud_root}/calls"
 control = "{cloud_root}/faults"
 client_tokens = false
-{cloud}
-
-[pool]
-driver = "local"
-image = "debian-12"
-size = "small"
-diagnostics = false
+{cloud}"#
+            ),
+            pool: &format!(
+                "diagnostics = false
 check_interval_seconds = 0.1
 failed_interval_seconds = 0.2
 reconcile_interval_seconds = 0.2
@@ -117,10 +84,11 @@ search_seconds = 1
 reservation_seconds = 2
 orphan_age_seconds = 0.5
 calls_per_second = 1000
-{pool}
-"#,
-            directory = paths::build().display(),
-        ));
+{pool}"
+            ),
+            ..PoolSetup::DUMMY
+        };
+        setup.configure(site);
     }
 
     /// Runs statements on the store past the daemon; it has to be PostgreSQL.
@@ -244,18 +212,19 @@ calls_per_second = 1000
     pub fn settled(&self, stock: usize) {
         let mut last = String::new();
         let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for("the pool to settle", FAR, || {
+            // A stock rests after builds that failed.
+            wait_for("the pool to settle", 2 * FAR, || {
                 last = self.unsettled(stock);
                 last.is_empty().then_some(())
             });
         }));
-        assert!(
-            settled.is_ok(),
-            "the pool does not settle: {last}; the cloud's file:\n{}\nits calls:\n{}\nthe log:\n{}",
-            fs::read_to_string(self.path("cloud")).unwrap_or_default(),
-            fs::read_to_string(self.path("calls")).unwrap_or_default(),
-            tail(&self.site)
-        );
+        assert!(settled.is_ok(), "the pool does not settle: {last}; {}", self.evidence());
+    }
+
+    /// What a failure is explained by: the cloud's file, its calls, the end of the daemon's log.
+    pub fn evidence(&self) -> String {
+        let read = |name| fs::read_to_string(self.path(name)).unwrap_or_default();
+        format!("the cloud's file:\n{}\nits calls:\n{}\nthe log:\n{}", read("cloud"), read("calls"), tail(&self.site))
     }
 
     fn unsettled(&self, stock: usize) -> String {

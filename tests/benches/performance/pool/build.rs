@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capstan_tests::http;
 
-use super::{MOST_QUEUED, count, get, now, site, wait_until};
+use super::{count, get, now, site, wait_until};
 use crate::{
     memory,
     report::{Report, Row},
@@ -23,7 +23,7 @@ pub fn run(report: &mut Report) {
         "A stock of 1,000 nodes",
         &format!(
             "The daemon with an empty store on the disk and the dummy cloud in memory, each driver in a process of its own: {NODES} nodes that take {} s \
-             each, {AT_ONCE} at a time, looked at every 0.2 s, without DIAGNOSTICS, with room for {MOST_QUEUED} calls that wait for a driver, registered with the daemon's own device API. From the start of \
+             each, {AT_ONCE} at a time, looked at every 0.2 s, without DIAGNOSTICS, registered with the daemon's own device API. From the start of \
              the daemon until the last one is in stock, once. Processor time and memory are those of the daemon and its drivers' processes.",
             BUILD.as_secs()
         ),

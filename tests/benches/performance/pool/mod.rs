@@ -8,61 +8,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use capstan_tests::{
-    daemon::{Setup, Site},
-    http, paths,
-};
+use capstan_tests::{daemon::Site, http, pool::PoolSetup};
 use serde_json::Value;
-
-/// Calls that may wait for a driver: with the usual 64, builds of 100 nodes that end together are refused in part, and tested again
-/// after `failed_interval_seconds`.
-const MOST_QUEUED: usize = 1024;
 
 /// A site whose daemon keeps `nodes` nodes. `pool` and `cloud` are further TOML of `[pool]` and of the cloud's `extra_params`.
 pub fn site(nodes: usize, pool: &str, cloud: &str) -> Site {
-    let site = Site::new(Setup::default());
-    site.configure(&format!(
-        r#"[daemon]
-roles = ["lbaas", "pool-manager"]
-state_dir = "@ROOT@/state"
-run_dir = "@ROOT@/run"
-[store]
-url = "sqlite:capstan.db"
-[http]
-listen = ["127.0.0.1:{http}"]
-[gearman]
-servers = ["embedded"]
-embedded_listen = "127.0.0.1:{gearman}"
-[drivers]
-directory = "{directory}"
-trust_own_files = true
-max_queue = {MOST_QUEUED}
-[known_drivers.mgm.local]
-library = "libcapstan_mgm_local.so"
-[known_drivers.mgm.local.config]
-socket = "@ROOT@/run/capstan.sock"
-token = {{ file = "@ROOT@/run/device.token" }}
-[known_drivers.cloud.dummy]
-library = "libcapstan_cloud_dummy.so"
-[cloud_farm.default]
-engine = "dummy"
-[cloud_farm.default.extra_params]
-{cloud}
-[pool]
-driver = "local"
-image = "debian-12"
-size = "small"
-diagnostics = false
-nodes = {nodes}
-builds_at_once = 100
-calls_per_second = 100000
-{pool}
-"#,
-        http = site.http_port,
-        gearman = site.job_server_port,
-        directory = paths::build().display(),
-    ));
-    site
+    let pool = format!("diagnostics = false\nnodes = {nodes}\nbuilds_at_once = 100\ncalls_per_second = 100000\n{pool}");
+    PoolSetup { extra_params: cloud, pool: &pool, ..PoolSetup::DUMMY }.site()
 }
 
 /// What a path of the daemon answers.

@@ -1,10 +1,12 @@
 //! The pool: nodes that are real processes of this machine, each a worker with the HAProxy driver.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use capstan_tests::{
-    daemon::{Setup, Site, update},
-    free_port, paths, process, wait_for,
+    daemon::{Site, update},
+    free_port,
+    pool::{PoolSetup, local_cloud},
+    process, wait_for,
     web::{self, WebServer},
 };
 use rustix::process::Signal;
@@ -87,57 +89,16 @@ pub fn run() {
 
 /// A site whose daemon keeps two nodes.
 fn site() -> Site {
-    let site = Site::new(Setup::default());
-    let (http, gearman) = (site.http_port, site.job_server_port);
-    let images = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("config/images");
-    let (directory, images) = (paths::build(), images.display().to_string());
-    site.configure(&format!(
-        r#"[daemon]
-roles = ["lbaas", "pool-manager"]
-state_dir = "@ROOT@/state"
-run_dir = "@ROOT@/run"
-
-[http]
-listen = ["127.0.0.1:{http}"]
-
-[gearman]
-servers = ["embedded"]
-embedded_listen = "127.0.0.1:{gearman}"
-
-[drivers]
-directory = "{directory}"
-trust_own_files = true
-
-[known_drivers.mgm.local]
-library = "libcapstan_mgm_local.so"
-[known_drivers.mgm.local.config]
-socket = "@ROOT@/run/capstan.sock"
-token = {{ file = "@ROOT@/run/device.token" }}
-
-[known_drivers.cloud.local]
-library = "libcapstan_cloud_local.so"
-[cloud_farm.default]
-engine = "local"
-[cloud_farm.default.extra_params]
-directory = "@ROOT@/local"
-images = "{images}"
-addresses = "127.81.0.0/16"
-floating = {{ addresses = "127.82.0.0/16" }}
-variables = {{ GEARMAN_SERVERS = '["127.0.0.1:{gearman}"]', TRUST_OWN_FILES = "true" }}
-
-[pool]
-driver = "local"
-image = "lb-node"
-size = "small"
-nodes = 2
+    let setup = PoolSetup {
+        extra_params: &local_cloud("127.81.0.0/16", "127.82.0.0/16"),
+        pool: r#"nodes = 2
 node_basename = "lb"
 check_interval_seconds = 0.5
 reconcile_interval_seconds = 1
-poll_interval_seconds = 0.2
-"#,
-        directory = directory.display(),
-    ));
-    site
+poll_interval_seconds = 0.2"#,
+        ..PoolSetup::LOCAL
+    };
+    setup.site()
 }
 
 fn nodes(site: &Site) -> Vec<Value> {
