@@ -1,20 +1,21 @@
 //! A cloud as the pool sees it: a driver, asked at a pace, whose answers are looked at before they are believed.
 
+mod floating;
+mod ids;
+
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use capstan_plugin_api::{
     DriverError, ErrorCode, Retry, Token,
-    cloud::{AllocateIp, AssignIp, CreateNode, FloatingIp, Image, Ip, List, Node, NodeRequest, Page, Size},
+    cloud::{CreateNode, List, Node, NodeRequest, Page},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::ids::Ids;
 use super::{caller::Caller, pace::Pace};
 use crate::drivers::{CallOptions, DriverHandle};
 
@@ -36,9 +37,6 @@ const REST: Duration = Duration::from_secs(2);
 /// An id longer than this is none.
 const LONGEST_ID: usize = 512;
 
-/// Ids by what they are of and the name in the configuration, each with when it was learnt.
-type Ids = BTreeMap<(&'static str, String), (String, Instant)>;
-
 /// A cloud of the farm.
 pub struct Cloud {
     /// Its name in the farm.
@@ -47,8 +45,7 @@ pub struct Cloud {
     pace: Pace,
     calls: AtomicU64,
     rests: AtomicU64,
-    /// What names stand for.
-    ids: Mutex<Ids>,
+    ids: Ids,
 }
 
 /// Whether a create that failed may have made a node.
@@ -83,7 +80,7 @@ impl Cloud {
             pace: Pace::new(calls_per_second),
             calls: AtomicU64::new(0),
             rests: AtomicU64::new(0),
-            ids: Mutex::default(),
+            ids: Ids::default(),
         }
     }
 
@@ -212,112 +209,6 @@ impl Cloud {
             }
         }
         Err(DriverError::internal("the cloud's list of nodes does not end"))
-    }
-
-    /// The id of an image that is named by its id or its name. An answer of the cloud counts for as long as `fresh` says.
-    pub async fn image(&self, wanted: &str, fresh: Duration) -> Result<String, DriverError> {
-        let all = |image: &Image| (image.id.clone(), image.name.clone());
-        self.id("image", wanted, fresh, self.resolve("list_images", "image", wanted, all)).await
-    }
-
-    /// The id of a size that is named by its id or its name. An answer of the cloud counts for as long as `fresh` says.
-    pub async fn size(&self, wanted: &str, fresh: Duration) -> Result<String, DriverError> {
-        let all = |size: &Size| (size.id.clone(), size.name.clone());
-        self.id("size", wanted, fresh, self.resolve("list_sizes", "size", wanted, all)).await
-    }
-
-    /// The cloud is asked again for each id.
-    pub(super) fn forget_ids(&self) {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// An id that is known and fresh, or else what asking comes to.
-    async fn id(
-        &self,
-        what: &'static str,
-        wanted: &str,
-        fresh: Duration,
-        ask: impl Future<Output = Result<String, DriverError>>,
-    ) -> Result<String, DriverError> {
-        let key = (what, wanted.to_owned());
-        let known = self.ids.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some((id, _)) = known.filter(|(_, at)| at.elapsed() < fresh) {
-            return Ok(id);
-        }
-        let id = ask.await?;
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (id.clone(), Instant::now()));
-        Ok(id)
-    }
-
-    async fn resolve<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        what: &str,
-        wanted: &str,
-        of: impl Fn(&T) -> (String, String),
-    ) -> Result<String, DriverError> {
-        let mut named = Vec::new();
-        let mut filter = List { limit: Some(PAGE), ..List::default() };
-        for _ in 0..MOST_PAGES {
-            let page: Page<T> = self.call(method, &filter, CallOptions::default()).await?;
-            for (id, name) in page.items.iter().map(&of) {
-                if id == wanted {
-                    return Ok(id);
-                }
-                if name == wanted {
-                    named.push(id);
-                }
-            }
-            filter.cursor = page.next;
-            if filter.cursor.is_none() {
-                break;
-            }
-        }
-        match named.as_slice() {
-            [id] => Ok(id.clone()),
-            [] => Err(DriverError::not_found(format!("the cloud {} has no {what} {wanted:?}", self.name))),
-            several => Err(DriverError::conflict(format!(
-                "the cloud {} has {} {what}s of the name {wanted:?} ({}); name one by its id",
-                self.name,
-                several.len(),
-                several.join(", ")
-            ))),
-        }
-    }
-
-    /// Takes a floating address.
-    pub async fn allocate_ip(&self) -> Result<FloatingIp, DriverError> {
-        self.call("allocate_ip", &AllocateIp::default(), CallOptions::default()).await
-    }
-
-    /// Gives a floating address back.
-    pub async fn release_ip(&self, ip: &Ip) -> Result<(), DriverError> {
-        self.call("release_ip", ip, CallOptions::default()).await
-    }
-
-    /// Puts a floating address on a node.
-    pub async fn assign_ip(&self, request: &AssignIp) -> Result<(), DriverError> {
-        self.call("assign_ip", request, CallOptions::default()).await
-    }
-
-    /// Takes a floating address off a node.
-    pub async fn remove_ip(&self, request: &AssignIp) -> Result<(), DriverError> {
-        self.call("remove_ip", request, CallOptions::default()).await
-    }
-
-    /// All floating addresses of the account.
-    pub async fn ips(&self) -> Result<Vec<FloatingIp>, DriverError> {
-        let mut all = Vec::new();
-        let mut filter = List { limit: Some(PAGE), ..List::default() };
-        for _ in 0..MOST_PAGES {
-            let page: Page<FloatingIp> = self.call("list_ips", &filter, CallOptions::default()).await?;
-            all.extend(page.items);
-            filter.cursor = page.next;
-            if filter.cursor.is_none() {
-                return Ok(all);
-            }
-        }
-        Err(DriverError::internal("the cloud's list of floating addresses does not end"))
     }
 }
 
