@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Report,
     bench::Bench,
-    contract::{optional, reading},
+    methods::{optional, reading},
 };
 use crate::drivers::CallOptions;
 

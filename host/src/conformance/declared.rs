@@ -3,7 +3,7 @@
 use capstan_plugin_api::Manifest;
 use serde_json::Value;
 
-use super::{Report, Subject, contract::required};
+use super::{Report, Subject, methods::required};
 use crate::drivers::{self, DriverProgram, LibcVersion};
 
 /// What was read.

@@ -9,6 +9,7 @@ mod config;
 mod contract;
 mod declared;
 mod life;
+mod methods;
 mod outcome;
 mod release;
 mod secrets;

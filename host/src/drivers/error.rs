@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use capstan_plugin_api::DriverError;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -214,6 +215,11 @@ pub(crate) fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// Code and message of a driver's error, for a stage's line.
+pub(super) fn spoken(error: &DriverError) -> String {
+    format!("{}: {error}", error.code)
 }
 
 #[cfg(test)]

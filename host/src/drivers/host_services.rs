@@ -14,15 +14,14 @@ use capstan_plugin_api::{
     host::service::{Metric, Notify, Progress, SecretGet},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use super::{
     Kind,
     boundary::HostSide,
     error::one_line,
+    hooks::{LogHook, Notification, NotifyHook},
     instance_state::InstanceState,
     programs::Programs,
-    settings::{LogHook, NotifyHook},
 };
 
 /// Names of figures that one driver may have.
@@ -32,21 +31,6 @@ const KEPT_NOTICES: usize = 16;
 /// Lines of the log in a second; so many more may come in a burst.
 const LINES_A_SECOND: f64 = 200.0;
 const BURST: f64 = 1000.0;
-
-/// What a driver pushed with `notify`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Notification {
-    /// Kind of the driver.
-    pub kind: Kind,
-    /// Name of the driver.
-    pub name: String,
-    /// `status`, `resync`, or a word that a later driver knows.
-    pub what: String,
-    /// What belongs to the word.
-    pub detail: Value,
-    /// When the host got it, in seconds since 1970.
-    pub at: u64,
-}
 
 /// One call, shared by caller, executor and services; found by its id for as long as anybody holds it.
 pub(super) struct CallState {

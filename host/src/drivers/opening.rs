@@ -14,11 +14,11 @@ use capstan_plugin_api::abi::DriverTable;
 use super::{
     DriverEntry, Settings,
     boundary::{HostSide, Instance},
+    error::spoken,
     error::{Failure, Stage, one_line},
     executor::{Answer, interpret},
     host_services::HostServices,
     in_process::read_health,
-    pipeline::spoken,
 };
 
 /// What a thread of its own answers within a time; what comes later goes to `late`.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use capstan_plugin_api::{DriverError, Manifest};
+use capstan_plugin_api::Manifest;
 use tokio::runtime::Handle;
 
 use super::{
@@ -344,9 +344,4 @@ fn services(settings: &Settings, entry: &DriverEntry, calls: &Arc<CallTable>, li
         kept: Arc::clone(&lineage.kept),
         ending: AtomicBool::new(false),
     }
-}
-
-/// Code and message of a driver's error, for a stage's line.
-pub(super) fn spoken(error: &DriverError) -> String {
-    format!("{}: {error}", error.code)
 }

@@ -4,13 +4,15 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use capstan_plugin_api::Secret;
 
-use super::{Channel, Confinement, DriverProgram, Isolation, Kind, host_services::Notification};
+use super::{
+    Channel, Confinement, DriverProgram, Isolation, Kind,
+    hooks::{LogHook, NotifyHook},
+};
 use crate::{config::Trust, telemetry::Figures};
 
 /// One entry of `known_drivers`. `Debug` leaves out the configuration, which may hold secrets.
@@ -99,12 +101,6 @@ impl fmt::Debug for DriverEntry {
             .finish_non_exhaustive()
     }
 }
-
-/// Hook for what drivers push with `notify`; called on a thread of the driver, so it must not block.
-pub type NotifyHook = Arc<dyn Fn(&Notification) + Send + Sync>;
-
-/// Hook for what drivers log and print, one line each, before any is dropped for being too many.
-pub type LogHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// When the next process of a driver is started after one has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,7 @@ use crate::drivers::{
     Supervision,
     boundary::Answered,
     confinement::Cgroup,
+    error::spoken,
     error::{Failure, Stage, one_line},
     executor::{Answer, interpret},
     frames::{
@@ -35,7 +36,6 @@ use crate::drivers::{
     gate::Pass,
     host_services::HostServices,
     in_process::read_health,
-    pipeline::spoken,
     pool::Pool,
 };
 

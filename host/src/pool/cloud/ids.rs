@@ -15,9 +15,12 @@ use serde::de::DeserializeOwned;
 use super::{Cloud, MOST_PAGES, PAGE};
 use crate::drivers::CallOptions;
 
-/// Ids by what they are of and the name in the configuration, each with when it was learnt.
+/// What an id is of, and its name in the configuration.
+type Named = (&'static str, String);
+
+/// Ids by what they are named, each with when it was learnt.
 #[derive(Default)]
-pub(super) struct Ids(Mutex<BTreeMap<(&'static str, String), (String, Instant)>>);
+pub(super) struct Ids(Mutex<BTreeMap<Named, (String, Instant)>>);
 
 impl Cloud {
     /// The id of an image that is named by its id or its name. An answer of the cloud counts for as long as `fresh` says.
