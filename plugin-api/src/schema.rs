@@ -39,6 +39,13 @@ pub enum Schema {
     Number,
     /// A table with known keys.
     Object(&'static Object),
+    /// A text of a form that a regular expression tells.
+    Pattern {
+        /// The expression, of ECMA 262; `^` and `$` are not implied.
+        regex: &'static str,
+        /// The form in words, for whoever wrote a text of another.
+        form: &'static str,
+    },
     /// A text that is never shown.
     Secret,
     /// A text.
@@ -97,6 +104,13 @@ impl Schema {
             }
             Self::Number => out.raw("{\"type\":\"number\"}"),
             Self::Object(object) => object.write(out),
+            Self::Pattern { regex, form } => {
+                out.raw("{\"type\":\"string\",\"pattern\":");
+                out.string(regex);
+                out.raw(",\"x-capstan-form\":");
+                out.string(form);
+                out.raw("}");
+            }
             Self::Secret => out.raw("{\"type\":\"string\",\"writeOnly\":true,\"x-capstan-secret\":true}"),
             Self::Text => out.raw("{\"type\":\"string\"}"),
         }

@@ -5,9 +5,14 @@
 #[path = "identity/home.rs"]
 mod home;
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use capstan_tests::{http::Request, wait_for};
+use capstan_tests::{daemon::Ended, http::Request, paths, wait_for};
 use home::{FAR, Home, NodeKey, node_site, told_site, user_data_file};
 use serde_json::{Value, json};
 
@@ -66,6 +71,88 @@ fn a_token_is_exchanged_once_and_every_refusal_is_the_same() {
     assert_eq!(home.fetch_ca(), ca);
     let (status, again) = enrol(&token, &key);
     assert_eq!((status, &again["serial"]), (200, &first["serial"]));
+}
+
+#[test]
+fn a_token_that_nobody_has_used_is_listed_and_can_be_revoked() {
+    let home = Home::new("");
+    let daemon = home.site.start();
+    let made = home.site.expect(0, &["identity", "token", "lb-1", "--output", "json"]).json();
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    assert!(token.starts_with(&format!("cap_{id}_")), "{made}");
+    let used = home.token("lb-2");
+    let used_id = used.split('_').nth(1).unwrap();
+    let enrol = |token: &str, name: &str| {
+        home.post("/identity/v1/enrol", &json!({ "token": token, "csr": NodeKey::new(name).csr }))
+    };
+    let (status, held) = enrol(&used, "lb-2");
+    assert_eq!(status, 200, "{held}");
+    let expired = home.token_for("lb-3", 1);
+    let listed = |options: &[&str]| {
+        let answer = home.site.expect(0, &[&["identity", "tokens", "--output", "json"], options].concat());
+        assert!(
+            !answer.out.contains(token.rsplit_once('_').unwrap().1) && !answer.out.contains("sha256"),
+            "{answer:?}"
+        );
+        let states = answer.json()["tokens"].as_array().unwrap().clone();
+        states.iter().map(|one| format!("{} {}", one["name"], one["state"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    wait_for("the short token to expire", FAR, || (listed(&[]) == ["lb-1 unused"]).then_some(()));
+    assert_eq!(listed(&["--all"]), ["lb-1 unused", "lb-2 used", "lb-3 expired"]);
+    assert_eq!(listed(&["--all", "--name", "lb-2"]), ["lb-2 used"]);
+    let page = home.operate(&Request::new("GET", "/identity/v1/tokens?limit=2")).json();
+    let next = format!("/identity/v1/tokens?limit=2&cursor={}", page["next"].as_str().unwrap());
+    let page = home.operate(&Request::new("GET", &next)).json();
+    assert_eq!((page["tokens"].as_array().unwrap().len(), &page["tokens"][0]["name"]), (1, &json!("lb-3")), "{page}");
+    assert_eq!(home.operate(&Request::new("GET", "/identity/v1/tokens?state=good")).status, 400);
+
+    // Neither is a viewer's business.
+    let viewer = home.site.expect(0, &["token", "new", "--role", "viewer"]).out;
+    for (verb, path) in
+        [("GET", "/identity/v1/tokens".to_owned()), ("POST", format!("/identity/v1/tokens/{id}/revoke"))]
+    {
+        let asked = Request::new(verb, &path).header("authorization", &format!("Bearer {}", viewer.trim()));
+        assert_eq!(home.operate(&asked).status, 403, "{verb} {path}");
+    }
+    let revoked = home.site.expect(0, &["identity", "revoke-token", id, "--reason", "sent to the wrong one"]);
+    assert!(revoked.out.contains("sent to the wrong one") && revoked.out.contains("revoked"), "{revoked:?}");
+    let (status, refused) = enrol(token, "lb-1");
+    assert_eq!((status, &refused["detail"]), (401, &json!("the token is not accepted")));
+    assert!(home.certificates("lb-1").is_empty());
+    assert_eq!(listed(&["--all"])[0], "lb-1 revoked");
+    assert!(listed(&[]).is_empty());
+    // Revoked again it stays as it is.
+    let again = home.site.expect(0, &["identity", "revoke-token", id, "--reason", "again"]);
+    assert!(again.out.contains("sent to the wrong one"), "{again:?}");
+
+    let late = home.site.expect(1, &["identity", "revoke-token", used_id]);
+    assert!(late.error.contains(&format!("capstan identity revoke {}", held["serial"].as_str().unwrap())), "{late:?}");
+    let (status, again) = enrol(&used, "lb-2");
+    assert_eq!(status, 401, "another key: {again}");
+    let unknown = home.site.expect(1, &["identity", "revoke-token", "aaaaaaaaaa"]);
+    assert!(unknown.error.contains("capstan identity tokens"), "{unknown:?}");
+    let whole = home.site.expect(64, &["identity", "revoke-token", &expired]);
+    assert!(whole.error.contains("between the underscores"), "{whole:?}");
+
+    // A restart forgets none of it.
+    daemon.stop();
+    let _daemon = home.site.start();
+    assert_eq!(enrol(token, "lb-1").0, 401);
+    assert_eq!(listed(&["--all"]), ["lb-1 revoked", "lb-2 used", "lb-3 expired"]);
+}
+
+#[test]
+fn an_enrolment_token_that_nobody_has_seen_is_revoked() {
+    let home = Home::new("");
+    let _daemon = home.site.start();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(paths::capstan());
+    command.arg("--config").arg(home.site.config()).args(["identity", "token", "lb-1"]);
+    let ended = Ended::of(command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.error.ends_with("; it is revoked again\n"), "{ended:?}");
+    let listed = home.site.expect(0, &["identity", "tokens", "--all", "--output", "json"]).json();
+    assert_eq!((&listed["tokens"][0]["state"], &listed["tokens"][1]), (&json!("revoked"), &Value::Null), "{listed}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `capstan identity`.
 
+use std::io;
+
 use clap::Subcommand;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use super::{
     exit::{Failure, Outcome},
     output::{self, Output, segment},
     place::{Place, runtime},
+    token::checked_id,
 };
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +40,23 @@ pub enum Command {
         #[arg(long, value_name = "MINUTES", default_value_t = 60)]
         minutes: u32,
     },
+    /// The enrolment tokens that nobody has used yet, those of the pool's nodes among them; their texts are kept nowhere
+    Tokens {
+        /// Those for this node alone
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Also those that are used, expired or revoked
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make an enrolment token useless that nobody has used yet
+    RevokeToken {
+        /// Its id, as `capstan identity tokens` shows it: the part between the underscores
+        id: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
 }
 
 pub fn run(place: &Place, command: Command) -> Outcome {
@@ -47,25 +67,36 @@ pub fn run(place: &Place, command: Command) -> Outcome {
             Command::Revoke { serial, reason } => revoke(place, &daemon, &serial, &reason).await,
             Command::Ca => ca(place, &daemon).await,
             Command::Token { name, minutes } => token(place, &daemon, &name, minutes).await,
+            Command::Tokens { name, all } => tokens(place, &daemon, name, all).await,
+            Command::RevokeToken { id, reason } => revoke_token(place, &daemon, &id, &reason).await,
         }
     })
 }
 
 async fn list(place: &Place, daemon: &Daemon, name: Option<String>) -> Outcome {
-    let mut certificates = Vec::new();
-    let filter = name.map(|name| format!("&name={}", segment(&name))).unwrap_or_default();
-    let mut path = format!("/identity/v1/certificates?limit=1000{filter}");
-    loop {
-        let page = daemon.get(&path).await?;
-        certificates.extend(page["certificates"].as_array().into_iter().flatten().cloned());
-        let Some(next) = page["next"].as_str() else { break };
-        path = format!("/identity/v1/certificates?limit=1000{filter}&cursor={next}");
-    }
+    let certificates = whole_list(daemon, "certificates", &named(name)).await?;
     match place.output {
         Output::Json => output::json(&json!({ "certificates": certificates })),
         Output::Table => table(&certificates),
     }
     Ok(())
+}
+
+fn named(name: Option<String>) -> String {
+    name.map(|name| format!("&name={}", segment(&name))).unwrap_or_default()
+}
+
+/// All pages of a list of the room.
+async fn whole_list(daemon: &Daemon, things: &str, filter: &str) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    let first = format!("/identity/v1/{things}?limit=1000{filter}");
+    let mut path = first.clone();
+    loop {
+        let page = daemon.get(&path).await?;
+        all.extend(page[things].as_array().into_iter().flatten().cloned());
+        let Some(next) = page["next"].as_str() else { return Ok(all) };
+        path = format!("{first}&cursor={next}");
+    }
 }
 
 async fn revoke(place: &Place, daemon: &Daemon, serial: &str, reason: &str) -> Outcome {
@@ -103,22 +134,62 @@ async fn token(place: &Place, daemon: &Daemon, name: &str, minutes: u32) -> Outc
         Output::Json => output::json(&made),
         Output::Table => output::line(made["token"].as_str().unwrap_or_default()),
     }
+    let id = made["id"].as_str().unwrap_or_default();
     if let Some(error) = output::lost() {
-        return Err(Failure::Failed(format!(
-            "the token cannot be written to standard output: {error}; nobody has seen it, and it is of no use after {minutes} min"
-        )));
+        return Err(unseen(daemon, id, error).await);
     }
     if place.output == Output::Table {
         output::note(&format!(
-            "for the node {name}, good once within {minutes} min; this is the only time it is shown"
+            "for the node {name}, id {id}, good once within {minutes} min; this is the only time it is shown"
         ));
     }
     Ok(())
 }
 
+/// A token that nobody has seen is good for nothing; it is revoked.
+async fn unseen(daemon: &Daemon, id: &str, error: &io::Error) -> Failure {
+    let what = match ask_to_revoke(daemon, id, "nobody has seen it").await {
+        Ok(_) => "it is revoked again".to_owned(),
+        Err(failure) => format!("it cannot be revoked either ({failure}): `capstan identity revoke-token {id}`"),
+    };
+    Failure::Failed(format!("the token {id} cannot be written to standard output: {error}; {what}"))
+}
+
+async fn ask_to_revoke(daemon: &Daemon, id: &str, reason: &str) -> Result<Value, Failure> {
+    let path = format!("/identity/v1/tokens/{id}/revoke");
+    daemon.ask(Ask::change(Method::POST, &path).json(&json!({ "reason": reason }))).await
+}
+
+async fn tokens(place: &Place, daemon: &Daemon, name: Option<String>, all: bool) -> Outcome {
+    let state = if all { "" } else { "&state=unused" };
+    let tokens = whole_list(daemon, "tokens", &format!("{}{state}", named(name))).await?;
+    match place.output {
+        Output::Json => output::json(&json!({ "tokens": tokens })),
+        Output::Table => token_table(&tokens),
+    }
+    Ok(())
+}
+
+async fn revoke_token(place: &Place, daemon: &Daemon, id: &str, reason: &str) -> Outcome {
+    let revoked = ask_to_revoke(daemon, checked_id(id)?, reason).await?;
+    match place.output {
+        Output::Json => output::json(&revoked),
+        Output::Table => token_table(std::slice::from_ref(&revoked)),
+    }
+    Ok(())
+}
+
+fn token_table(tokens: &[Value]) {
+    let columns = ["id", "name", "state", "created", "expires", "revoked", "reason"];
+    show(&["ID", "NAME", "STATE", "CREATED", "EXPIRES", "REVOKED", "REASON"], columns, tokens);
+}
+
 fn table(certificates: &[Value]) {
-    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
     let columns = ["serial", "name", "origin", "issued", "not_after", "revoked", "reason"];
-    let rows = certificates.iter().map(|one| columns.iter().map(|column| text(&one[column])).collect());
-    output::table(&["SERIAL", "NAME", "BY", "ISSUED", "ENDS", "REVOKED", "REASON"], rows);
+    show(&["SERIAL", "NAME", "BY", "ISSUED", "ENDS", "REVOKED", "REASON"], columns, certificates);
+}
+
+fn show<const N: usize>(heads: &[&str; N], columns: [&str; N], all: &[Value]) {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
+    output::table(heads, all.iter().map(|one| columns.iter().map(|column| text(&one[*column])).collect()));
 }

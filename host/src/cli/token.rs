@@ -77,12 +77,16 @@ fn life(text: &str) -> Result<Option<u64>, Failure> {
 }
 
 /// Whoever pastes a whole token where its id is asked for has it in the shell's history; it is not sent on as well.
-fn path(id: &str) -> Result<String, Failure> {
+pub(super) fn checked_id(id: &str) -> Result<&str, Failure> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let expected = "expected the id of a token: in cap_ID_SECRET the part between the underscores";
         return Err(Failure::Usage(expected.to_owned()));
     }
-    Ok(format!("/auth/v1/tokens/{id}"))
+    Ok(id)
+}
+
+fn path(id: &str) -> Result<String, Failure> {
+    checked_id(id).map(|id| format!("/auth/v1/tokens/{id}"))
 }
 
 async fn new(place: &Place, daemon: &Daemon, body: &Value) -> Outcome {

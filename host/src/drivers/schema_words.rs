@@ -97,6 +97,10 @@ fn any_of(alternatives: impl Iterator<Item = Option<String>>) -> Option<String> 
 }
 
 fn of_type(name: &str, node: &Value) -> Option<String> {
+    // The driver's own words are plainer than its regular expression.
+    if let Some(form) = node["x-capstan-form"].as_str().filter(|_| name == "string") {
+        return Some(form.to_owned());
+    }
     let mut text = match name {
         "array" => format!("a list{}", counted(node, "minItems", "maxItems", "entries")),
         "boolean" => "true or false".to_owned(),
@@ -166,6 +170,7 @@ mod tests {
             (json!({ "maximum": 7 }), "a number of at most 7"),
             (json!({ "type": "string", "minLength": 1, "maxLength": 8 }), "a text of 1 to 8 characters"),
             (json!({ "type": "string", "pattern": "^a+$" }), "a text that matches ^a+$"),
+            (json!({ "type": "string", "pattern": "^a+$", "x-capstan-form": "one or more a" }), "one or more a"),
             (json!({ "type": ["string", "null"] }), "a text or nothing"),
             (json!({ "enum": ["a", "b", 3] }), "\"a\" or \"b\" or 3"),
             (json!({ "const": "x" }), "\"x\""),

@@ -18,7 +18,7 @@ mod tests;
 
 pub use authority::{Authority, AuthorityError, Life};
 pub use keep::Issuing;
-pub use records::{Certificate, MIGRATIONS, expel};
+pub use records::{Certificate, EnrolmentToken, MIGRATIONS, TokenState, expel};
 pub use request::{Request, RequestFault};
 pub use routes::routes;
 pub use service::{Identity, Refused, Settings};

@@ -1,6 +1,6 @@
 //! The room's tables and the questions that are asked of them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     http::Time,
@@ -8,8 +8,10 @@ use crate::{
 };
 
 /// The room's tables, in the order in which they came.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { room: "identity", version: 1, sql: include_str!("migrations/1.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { room: "identity", version: 1, sql: include_str!("migrations/1.sql") },
+    Migration { room: "identity", version: 2, sql: include_str!("migrations/2.sql") },
+];
 
 /// A certificate that was given to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,16 +39,55 @@ pub struct Certificate {
     pub reason: Option<String>,
 }
 
-/// A token as it is kept.
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    /// It can be exchanged.
+    Unused,
+    /// It was exchanged for a certificate.
+    Used,
+    /// Somebody revoked it before it was used.
+    Revoked,
+    /// Nobody used it in time.
+    Expired,
+}
+
+/// An enrolment token that was given for a node, as it is kept: without its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnrolmentToken {
+    /// The part of the text that may be shown.
+    pub id: String,
+    /// SHA-256 of the text; shown to nobody.
+    #[serde(skip)]
+    pub sha256: String,
+    /// Id of the node that it is for.
+    pub node: String,
+    /// The name that it is good for.
+    pub name: String,
+    /// What became of it.
+    pub state: TokenState,
+    /// When it was made.
+    pub created: Time,
+    /// Until when it is good.
+    pub expires: Time,
+    /// The certificate that it was exchanged for.
+    pub serial: Option<String>,
+    /// When it was revoked.
+    pub revoked: Option<Time>,
+    /// Why it was revoked.
+    pub reason: Option<String>,
+}
+
+/// A token that is to be kept.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
+pub(super) struct NewToken {
     pub id: String,
     pub sha256: String,
     pub node: String,
     pub name: String,
-    pub expires: i64,
-    /// The certificate that it was exchanged for.
-    pub serial: Option<String>,
+    /// Milliseconds that it is good from now on.
+    pub lasts: i64,
 }
 
 /// Everything that was given to the node of this name is of no use from now on, a token that it has not used among it. For whoever
@@ -85,35 +126,92 @@ pub(super) fn keep_key(
     .map(drop)
 }
 
-impl Token {
-    pub fn find(tx: &mut Transaction<'_>, id: &str) -> Result<Option<Self>, Error> {
-        let row = tx.query_one("SELECT * FROM identity_tokens WHERE id = $1", &[&id])?;
-        row.map(|row| {
-            Ok(Self {
-                id: row.get("id")?,
-                sha256: row.get("sha256")?,
-                node: row.get("node")?,
-                name: row.get("name")?,
-                expires: row.get("expires_at")?,
-                serial: row.get("serial")?,
-            })
-        })
-        .transpose()
+impl TokenState {
+    /// The word in the store's questions and on the wire.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Used => "used",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
     }
+}
 
-    /// Keeps it; one that is kept and not used yet is good for longer.
+impl NewToken {
+    /// Keeps it; one that is kept and not used yet is good for longer, and one that is revoked stays so.
     pub fn keep(&self, tx: &mut Transaction<'_>) -> Result<(), Error> {
-        let now = tx.now();
+        let (now, expires) = (tx.now(), tx.now().saturating_add(self.lasts));
         tx.execute(
             "INSERT INTO identity_tokens (id, sha256, node, name, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE identity_tokens.serial IS NULL",
-            &[&self.id, &self.sha256, &self.node, &self.name, &now, &self.expires],
+            &[&self.id, &self.sha256, &self.node, &self.name, &now, &expires],
         )
         .map(drop)
     }
+}
 
-    pub fn exchanged(tx: &mut Transaction<'_>, id: &str, serial: &str) -> Result<(), Error> {
+impl EnrolmentToken {
+    pub(super) fn find(tx: &mut Transaction<'_>, id: &str) -> Result<Option<Self>, Error> {
+        let now = tx.now();
+        let row = tx.query_one("SELECT * FROM identity_tokens WHERE id = $1", &[&id])?;
+        row.map(|row| Self::from_row(&row, now)).transpose()
+    }
+
+    /// In the order in which they were made, after a key; of one name and in one state, if they are given; at most so many.
+    pub(super) fn list(
+        tx: &mut Transaction<'_>,
+        (name, state): (Option<&str>, Option<TokenState>),
+        (after, id): (i64, &str),
+        most: i64,
+    ) -> Result<Vec<Self>, Error> {
+        let (now, state) = (tx.now(), state.map(TokenState::as_str));
+        let rows = tx.query(
+            "SELECT * FROM identity_tokens WHERE (created_at > $1 OR (created_at = $1 AND id > $2)) \
+             AND (CAST($3 AS TEXT) IS NULL OR name = $3) \
+             AND (CAST($4 AS TEXT) IS NULL OR $4 = CASE WHEN serial IS NOT NULL THEN 'used' \
+             WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= $5 THEN 'expired' ELSE 'unused' END) \
+             ORDER BY created_at, id LIMIT $6",
+            &[&after, &id, &name, &state, &now, &most],
+        )?;
+        rows.iter().map(|row| Self::from_row(row, now)).collect()
+    }
+
+    pub(super) fn exchanged(tx: &mut Transaction<'_>, id: &str, serial: &str) -> Result<(), Error> {
         tx.execute("UPDATE identity_tokens SET serial = $1 WHERE id = $2", &[&serial, &id]).map(drop)
+    }
+
+    /// Makes it useless from now on, unless it is used or revoked already; whether it did.
+    pub(super) fn revoke(tx: &mut Transaction<'_>, id: &str, reason: &str) -> Result<bool, Error> {
+        let now = tx.now();
+        let changed = tx.execute(
+            "UPDATE identity_tokens SET revoked_at = $1, reason = $2 WHERE id = $3 AND serial IS NULL AND revoked_at IS NULL",
+            &[&now, &reason, &id],
+        )?;
+        Ok(changed == 1)
+    }
+
+    fn from_row(row: &Row, now: i64) -> Result<Self, Error> {
+        let (serial, expires): (Option<String>, i64) = (row.get("serial")?, row.get("expires_at")?);
+        let revoked: Option<i64> = row.get("revoked_at")?;
+        let state = match (&serial, revoked) {
+            (Some(_), _) => TokenState::Used,
+            (None, Some(_)) => TokenState::Revoked,
+            (None, None) if expires <= now => TokenState::Expired,
+            (None, None) => TokenState::Unused,
+        };
+        Ok(Self {
+            id: row.get("id")?,
+            sha256: row.get("sha256")?,
+            node: row.get("node")?,
+            name: row.get("name")?,
+            state,
+            created: Time(row.get("created_at")?),
+            expires: Time(expires),
+            serial,
+            revoked: revoked.map(Time),
+            reason: row.get("reason")?,
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Certificate, Identity, Refused, Request};
+use super::{Certificate, EnrolmentToken, Identity, Refused, Request, TokenState};
 use crate::{
     http::{
         Access, Attempts, Caller, Confidential, JsonBody, Listing, OptionalJson, Peer, Problem, ProblemKind, Routes,
@@ -42,6 +42,8 @@ pub fn routes(identity: Identity, figures: Figures) -> Routes {
         .post("/identity/v1/renew", Access::Open, "exchange a certificate for a new one", renew)
         .get("/identity/v1/ca", Access::Open, "the authority's certificate", ca)
         .post("/identity/v1/tokens", Access::Admin, "make an enrolment token for a node that no pool builds", token)
+        .get("/identity/v1/tokens", Access::Operator, "the enrolment tokens, none of their texts", tokens)
+        .post("/identity/v1/tokens/{id}/revoke", Access::Operator, "revoke an unused enrolment token", revoke_token)
         .get("/identity/v1/certificates", Access::Operator, "the certificates of nodes", certificates)
         .post("/identity/v1/certificates/{serial}/revoke", Access::Operator, "revoke a certificate at once", revoke)
         .with_state(Door { identity, attempts: Arc::default(), figures })
@@ -183,15 +185,51 @@ async fn token(
         Err(Refused::Store(error)) => return Err(error.into()),
         Err(refused) => return Err(Problem::internal(refused)),
     };
-    tracing::info!(name, by = caller.name, "an enrolment token is made");
+    tracing::info!(id = text.id(), name, by = caller.name, "an enrolment token is made");
     let authority = door.identity.authority();
     let body = json!({
-        "token": text.expose(), "name": name, "node": node, "expires_seconds": wanted.expires_seconds,
+        "id": text.id(), "token": text.expose(), "name": name, "node": node, "expires_seconds": wanted.expires_seconds,
         "fingerprint": authority.fingerprint(),
     });
     let mut response = (StatusCode::CREATED, [("cache-control", "no-store")], Json(body)).into_response();
     response.extensions_mut().insert(Confidential);
     Ok(response)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenFilters {
+    name: Option<String>,
+    state: Option<TokenState>,
+}
+
+async fn tokens(State(door): State<Door>, listing: Listing<TokenFilters>) -> Result<Response, Problem> {
+    let rows = i64::try_from(listing.rows()).unwrap_or(i64::MAX);
+    let after = listing.after()?.unwrap_or((i64::MIN, String::new()));
+    let TokenFilters { name, state } = &listing.filters;
+    let found = door.identity.tokens(name.clone(), *state, after, rows).await?;
+    Ok(listing.page("tokens", found, |one| (one.created.0, one.id.clone())))
+}
+
+async fn revoke_token(
+    State(door): State<Door>,
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalJson(reason): OptionalJson<Reason>,
+) -> Result<Json<EnrolmentToken>, Problem> {
+    let reason = reason.checked(&caller)?;
+    let token = door.identity.revoke_token(&id, &reason).await?.ok_or_else(|| {
+        Problem::not_found(
+            "there is no enrolment token of this id; `capstan identity tokens` shows those that are unused",
+        )
+    })?;
+    if let Some(serial) = &token.serial {
+        return Err(Problem::conflict(format!(
+            "the token was exchanged for the certificate {serial}; `capstan identity revoke {serial}` makes that useless"
+        )));
+    }
+    tracing::info!(id, name = token.name, by = caller.name, reason, "an enrolment token is revoked");
+    Ok(Json(token))
 }
 
 #[derive(Debug, Deserialize)]
@@ -215,17 +253,25 @@ struct Reason {
     reason: String,
 }
 
+impl Reason {
+    /// The reason as it is kept: the caller's name where none is given.
+    fn checked(self, caller: &Caller) -> Result<String, Problem> {
+        let Self { reason } = self;
+        if reason.chars().count() > 500 || reason.chars().any(char::is_control) {
+            return Err(fault("reason", "at most 500 characters, none of them a control character"));
+        }
+        Ok(if reason.is_empty() { format!("revoked by {}", caller.name) } else { reason })
+    }
+}
+
 async fn revoke(
     State(door): State<Door>,
     caller: Caller,
     Path(serial): Path<String>,
-    OptionalJson(Reason { reason }): OptionalJson<Reason>,
+    OptionalJson(reason): OptionalJson<Reason>,
 ) -> Result<Json<Certificate>, Problem> {
-    if reason.chars().count() > 500 || reason.chars().any(char::is_control) {
-        return Err(fault("reason", "at most 500 characters, none of them a control character"));
-    }
+    let reason = reason.checked(&caller)?;
     let serial = serial.to_ascii_lowercase();
-    let reason = if reason.is_empty() { format!("revoked by {}", caller.name) } else { reason };
     let revoked = door.identity.revoke(&serial, &reason).await?.ok_or_else(|| {
         Problem::not_found("there is no certificate of this serial number; `capstan identity list` shows all")
     })?;

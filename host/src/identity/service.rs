@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{
     Authority, AuthorityError, Certificate, Life, Request, keys,
     proof::Proven,
-    records::{self, Token},
+    records::{self, EnrolmentToken, NewToken, TokenState},
 };
 use crate::{
     failpoint,
@@ -111,21 +111,14 @@ impl Identity {
             return Err(Refused::Name(name.to_owned()));
         }
         let text = self.token(node, name);
-        let token = Token {
+        let token = NewToken {
             id: text.id().to_owned(),
             sha256: text.sha256(),
             node: node.to_owned(),
             name: name.to_owned(),
-            expires: i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX / 2),
-            serial: None,
+            lasts: i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX / 2),
         };
-        self.0
-            .store
-            .write(move |tx| {
-                let expires = tx.now().saturating_add(token.expires);
-                Token { expires, ..token.clone() }.keep(tx)
-            })
-            .await?;
+        self.0.store.write(move |tx| token.keep(tx)).await?;
         Ok(text)
     }
 
@@ -144,14 +137,18 @@ impl Identity {
     pub async fn enrol(&self, text: &str, request: &Request) -> Result<Certificate, Refused> {
         let text = TokenText::parse(text).ok_or(Refused::Token("malformed"))?;
         let id = text.id().to_owned();
-        let (token, now) = self.0.store.read(move |tx| Ok::<_, Error>((Token::find(tx, &id)?, tx.now()))).await?;
+        let (token, now) =
+            self.0.store.read(move |tx| Ok::<_, Error>((EnrolmentToken::find(tx, &id)?, tx.now()))).await?;
         // What is not there costs the same comparison.
         let is_same = text.is(&token.as_ref().map_or_else(|| "0".repeat(64), |token| token.sha256.clone()));
         let token = token.ok_or(Refused::Token("unknown"))?;
         if !is_same {
             return Err(Refused::Token("wrong"));
         }
-        if token.expires <= now {
+        if token.state == TokenState::Revoked {
+            return Err(Refused::Token("revoked"));
+        }
+        if token.expires.0 <= now {
             return Err(Refused::Token("expired"));
         }
         if token.name != request.name {
@@ -160,9 +157,12 @@ impl Identity {
         let new = self.certify(request, &token.node, "enrolment", now)?;
         let key = request.key_sha256.clone();
         let outcome = self.0.store.write(move |tx| {
-            let Some(token) = Token::find(tx, &token.id)?.filter(|token| token.expires > tx.now()) else {
+            let Some(token) = EnrolmentToken::find(tx, &token.id)?.filter(|token| token.expires.0 > tx.now()) else {
                 return Ok(Err("unknown"));
             };
+            if token.state == TokenState::Revoked {
+                return Ok(Err("revoked"));
+            }
             if let Some(serial) = &token.serial {
                 let known = Certificate::find(tx, serial)?;
                 return Ok(match known {
@@ -173,7 +173,7 @@ impl Identity {
                 });
             }
             new.insert(tx)?;
-            Token::exchanged(tx, &token.id, &new.serial)?;
+            EnrolmentToken::exchanged(tx, &token.id, &new.serial)?;
             note(tx, &new)?;
             Ok::<_, Error>(Ok(new.clone()))
         });
@@ -291,6 +291,40 @@ impl Identity {
         most: i64,
     ) -> Result<Vec<Certificate>, Error> {
         self.0.store.read(move |tx| Certificate::list(tx, name.as_deref(), (after.0, &after.1), most)).await
+    }
+
+    /// Makes a token useless that was not exchanged yet. One that was is answered as it is: its certificate is what can be revoked.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn revoke_token(&self, id: &str, reason: &str) -> Result<Option<EnrolmentToken>, Error> {
+        let (id, reason) = (id.to_owned(), reason.to_owned());
+        self.0
+            .store
+            .write(move |tx| {
+                let is_new = EnrolmentToken::revoke(tx, &id, &reason)?;
+                let token = EnrolmentToken::find(tx, &id)?;
+                if let Some(token) = token.as_ref().filter(|_| is_new) {
+                    let detail = serde_json::json!({ "token": token.id, "name": token.name, "reason": reason });
+                    events::append(
+                        tx,
+                        &NewEvent::new(format!("node/{}", token.node), "token_revoked", detail.to_string()),
+                    )?;
+                }
+                Ok(token)
+            })
+            .await
+    }
+
+    /// Tokens in the order in which they were made, after a key; of one name and in one state, if they are given.
+    pub(super) async fn tokens(
+        &self,
+        name: Option<String>,
+        state: Option<TokenState>,
+        after: (i64, String),
+        most: i64,
+    ) -> Result<Vec<EnrolmentToken>, Error> {
+        self.0.store.read(move |tx| EnrolmentToken::list(tx, (name.as_deref(), state), (after.0, &after.1), most)).await
     }
 
     /// Reads the list of revoked certificates, if it is not as it was when `seen` was written.

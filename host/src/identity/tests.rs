@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SigningKey};
 
-use super::{Certificate, Identity, MIGRATIONS, Refused, Request, Settings, expel, proof};
+use super::{Certificate, Identity, MIGRATIONS, Refused, Request, Settings, TokenState, expel, proof};
 use crate::store::{self, Clock, Store};
 
 const DAY: i64 = 86_400_000;
@@ -99,6 +99,18 @@ async fn a_token_is_good_once_for_its_name_and_for_its_time() {
     world.at(600_001);
     assert_eq!(why(enrol(token.expose(), "lb-7", &key).await), "expired");
     assert!(matches!(world.identity.admit("9", "operator", Duration::from_secs(1)).await, Err(Refused::Name(_))));
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_stays_so_however_often_the_cloud_is_asked() {
+    let world = World::new().await;
+    let token = world.identity.admit("7", "lb-7", Duration::from_secs(600)).await.unwrap();
+    let revoked = world.identity.revoke_token(token.id(), "leaked").await.unwrap().unwrap();
+    assert_eq!((revoked.state, revoked.reason.as_deref()), (TokenState::Revoked, Some("leaked")));
+    assert_eq!(world.identity.admit("7", "lb-7", Duration::from_secs(600)).await.unwrap(), token);
+    let key = KeyPair::generate().unwrap();
+    assert_eq!(why(world.identity.enrol(token.expose(), &request("lb-7", &key)).await), "revoked");
+    assert_eq!(world.identity.revoke_token("aaaaaaaaaa", "x").await.unwrap(), None);
 }
 
 #[tokio::test]

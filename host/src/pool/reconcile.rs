@@ -38,6 +38,16 @@ struct Known {
     state: State,
     node: Option<String>,
     missed: u32,
+    is_given_up: bool,
+}
+
+/// Which rows the cloud's list bears out, by our id.
+#[derive(Default)]
+struct Seen {
+    /// All that are there.
+    rows: HashSet<String>,
+    /// Of those that the cloud had given up: the ones that it runs again.
+    recovered: HashSet<String>,
 }
 
 /// The rows of a cloud: by our id, and how they are found.
@@ -110,7 +120,7 @@ impl Pool {
         let Rows { rows, by_node, by_tag } = self.known(&cloud.name).await?;
         let tags = BTreeMap::from([(cloud::OWNER.to_owned(), self.store().deployment().to_owned())]);
         let mut listed = 0_u64;
-        let mut seen: HashSet<String> = HashSet::new();
+        let mut seen = Seen::default();
         let mut odd: Vec<(CloudNode, Option<String>)> = Vec::new();
         let outcome = cloud.tagged(tags, |page| {
             for node in page {
@@ -122,7 +132,11 @@ impl Pool {
                 let is_well = !matches!(node.state.as_str(), node_state::ERROR | node_state::TERMINATED);
                 match row {
                     Some(row) if is_known && (is_well || row.state.needs_a_job()) => {
-                        seen.insert(row.id.clone());
+                        seen.rows.insert(row.id.clone());
+                        // What is neither running nor in error may become either.
+                        if row.is_given_up && node.state == node_state::RUNNING {
+                            seen.recovered.insert(row.id.clone());
+                        }
                     }
                     row => odd.push((node, row.map(|row| row.id.clone()))),
                 }
@@ -136,9 +150,12 @@ impl Pool {
             self.judge_odd(cloud, row.and_then(|id| rows.get(&id)), node, &mut seen).await?;
         }
         for known in rows.into_values() {
-            if !seen.contains(&known.id) {
+            let is_led = known.state.needs_a_job();
+            if !seen.rows.contains(&known.id) {
                 self.judge_unseen(cloud, known).await?;
-            } else if known.missed > 0 && !known.state.needs_a_job() {
+            } else if !is_led && seen.recovered.contains(&known.id) {
+                self.well_again(known.id).await?;
+            } else if !is_led && known.missed > 0 {
                 self.seen_again(known.id).await?;
             }
         }
@@ -157,13 +174,14 @@ impl Pool {
             let Some(last) = page.last() else { return Ok(known) };
             after.clone_from(&last.id);
             for node in page {
+                let is_given_up = node.is_given_up();
                 let Node { id, tag, name, state, node, missed, origin, .. } = node;
                 known.by_node.extend(node.clone().map(|node| (node, id.clone())));
                 // An orphan's tag is that of the node which it doubles.
                 if origin != Origin::Orphan {
                     known.by_tag.insert(tag, id.clone());
                 }
-                known.rows.insert(id.clone(), Known { id, name, state, node, missed });
+                known.rows.insert(id.clone(), Known { id, name, state, node, missed, is_given_up });
             }
         }
     }
@@ -174,14 +192,16 @@ impl Pool {
         cloud: &Cloud,
         row: Option<&Known>,
         found: CloudNode,
-        seen: &mut HashSet<String>,
+        seen: &mut Seen,
     ) -> Result<(), Error> {
         if found.state == node_state::TERMINATED {
             return Ok(());
         }
         let reason = match row {
             Some(row) if row.node.as_deref() == Some(&found.id) => {
-                seen.insert(row.id.clone());
+                seen.rows.insert(row.id.clone());
+                // An id that is listed twice is in error as long as one of the two is.
+                seen.recovered.remove(&row.id);
                 return self.in_error(&row.id, &found).await;
             }
             Some(row) => format!("a second node for {}", row.id),
@@ -198,7 +218,7 @@ impl Pool {
             .store()
             .write(move |tx| {
                 let Some(mut node) = Node::find(tx, &id)? else { return Ok(None) };
-                let reason = format!("the cloud gave it up: {fault}");
+                let reason = Node::given_up(&fault);
                 match node.state {
                     State::Ready => {
                         if delete_unless_held(tx, &mut node, &reason)? {
@@ -225,6 +245,28 @@ impl Pool {
                 reason,
                 "a node in use is in error; retire it, or mend it in the cloud"
             );
+        }
+        Ok(())
+    }
+
+    /// A node that the cloud had given up runs.
+    async fn well_again(&self, id: String) -> Result<(), Error> {
+        let node = self
+            .store()
+            .write(move |tx| {
+                let is_meant = |node: &Node| {
+                    node.is_given_up() && matches!(node.state, State::Ready | State::Reserved | State::Taken)
+                };
+                let Some(mut node) = Node::find(tx, &id)?.filter(is_meant) else { return Ok(None) };
+                node.reason.clear();
+                node.missed = 0;
+                node.save(tx)?;
+                note(tx, &node, "well_again")?;
+                Ok::<_, Error>(Some(node))
+            })
+            .await?;
+        if let Some(node) = node {
+            tracing::info!(node = node.name, owner = node.owner, "a node that the cloud gave up runs again");
         }
         Ok(())
     }

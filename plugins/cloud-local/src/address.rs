@@ -2,6 +2,9 @@
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
+use capstan_plugin_api::{ConfigSchema, schema::Schema};
+use serde::Deserialize;
+
 /// Where a range may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
@@ -22,6 +25,55 @@ const LOCALHOST: u32 = 0x7f00_0001;
 /// Networks and the lengths of their prefixes.
 const PRIVATE: [(Ipv4Addr, u32); 3] =
     [(Ipv4Addr::new(10, 0, 0, 0), 8), (Ipv4Addr::new(172, 16, 0, 0), 12), (Ipv4Addr::new(192, 168, 0, 0), 16)];
+
+/// A range of the configuration as it is written: of loopback addresses.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LoopbackText(pub String);
+
+/// A range of the configuration as it is written: of loopback or private addresses, by what else stands there.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RangeText(pub String);
+
+/// A number of an address, as it is read.
+macro_rules! octet {
+    () => {
+        "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+    };
+}
+
+/// What [`Range::read`] takes, save that it refuses bits behind the prefix as well.
+macro_rules! loopback {
+    () => {
+        concat!("127([.]", octet!(), "){3}/([89]|[12][0-9]|30)")
+    };
+}
+
+impl ConfigSchema for LoopbackText {
+    const SCHEMA: Schema = Schema::Pattern {
+        regex: concat!("^", loopback!(), "$"),
+        form: "a part of 127.0.0.0/8 such as \"127.77.0.0/16\", /30 or larger",
+    };
+}
+
+impl ConfigSchema for RangeText {
+    const SCHEMA: Schema = Schema::Pattern {
+        regex: concat!(
+            "^(",
+            loopback!(),
+            "|10([.]",
+            octet!(),
+            "){3}/([89]|[12][0-9]|30)",
+            "|172[.](1[6-9]|2[0-9]|3[01])([.]",
+            octet!(),
+            "){2}/(1[2-9]|2[0-9]|30)",
+            "|192[.]168([.]",
+            octet!(),
+            "){2}/(1[6-9]|2[0-9]|30))$",
+        ),
+        form: "a part of 127.0.0.0/8 such as \"127.77.0.0/16\", or with network_namespaces of a private network such as \
+               \"10.77.0.0/16\"; /30 or larger",
+    };
+}
 
 impl Space {
     fn has(self, network: u32, length: u32) -> bool {

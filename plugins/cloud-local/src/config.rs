@@ -10,7 +10,7 @@ use capstan_plugin_api::{ConfigSchema, DriverError, cloud::FarmConfig};
 use serde::Deserialize;
 
 use crate::{
-    address::{Range, Space},
+    address::{LoopbackText, Range, RangeText, Space},
     image::is_variable,
     record::Limits,
 };
@@ -28,7 +28,7 @@ pub struct Settings {
     pub(crate) images: PathBuf,
     /// Where nodes have their addresses: a part of 127.0.0.0/8 that nobody else uses, or with `network_namespaces` one of
     /// the private networks. Default: 127.77.0.0/16 or 10.77.0.0/16.
-    pub(crate) addresses: Option<String>,
+    pub(crate) addresses: Option<RangeText>,
     /// Whether each node has a network of its own. Takes a daemon that runs as root.
     pub(crate) network_namespaces: bool,
     /// Greatest number of nodes.
@@ -65,7 +65,7 @@ pub(crate) struct SizeSettings {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FloatingSettings {
     /// Where they come from: a part of 127.0.0.0/8 that nobody else uses.
-    pub addresses: String,
+    pub addresses: LoopbackText,
     /// TCP ports that are carried to the node which has the address.
     pub ports: Vec<u16>,
     /// Greatest number of floating addresses.
@@ -96,7 +96,7 @@ impl Default for SizeSettings {
 
 impl Default for FloatingSettings {
     fn default() -> Self {
-        Self { addresses: "127.78.0.0/16".into(), ports: vec![80, 443], max: 64 }
+        Self { addresses: LoopbackText("127.78.0.0/16".into()), ports: vec![80, 443], max: 64 }
     }
 }
 
@@ -146,13 +146,13 @@ impl Settings {
             true => (Space::Private, "10.77.0.0/16"),
             false => (Space::Loopback, "127.77.0.0/16"),
         };
-        let text = self.addresses.as_deref().unwrap_or(default);
+        let text = self.addresses.as_ref().map_or(default, |range| range.0.as_str());
         let mut addresses = range("addresses", text, space)?;
-        let floating = range("floating.addresses", &self.floating.addresses, Space::Loopback)?;
+        let floating = range("floating.addresses", &self.floating.addresses.0, Space::Loopback)?;
         if addresses.overlaps(&floating) {
             return Err(format!(
                 "addresses ({text}) and floating.addresses ({}) overlap; give each a range of its own",
-                self.floating.addresses
+                self.floating.addresses.0
             ));
         }
         let gateway = self.network_namespaces.then(|| addresses.split_off_first());

@@ -1,6 +1,12 @@
 //! The pool in figures, and the alerts that stand on them.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use capstan_tests::{http, wait_for};
 use serde_json::json;
@@ -58,43 +64,110 @@ fn stock_builds_and_holds_are_counted() {
     daemon.stop();
 }
 
-#[test]
-fn each_alert_stands_on_a_figure_that_there_is_and_has_a_paragraph_in_the_runbook() {
-    let runbook = fs::read_to_string(repository().join("docs/runbook.md")).unwrap();
-    let headings: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
-    let mut figures = BTreeSet::new();
-    let mut alerts = BTreeSet::new();
+/// An alert of the rules that are shipped.
+#[derive(Default)]
+struct Alert {
+    name: String,
+    /// The figures of its expression, each with the labels that are asked of it.
+    figures: BTreeMap<String, BTreeSet<String>>,
+    runbook: String,
+}
+
+impl Alert {
+    /// Reads `expr` of a rule: its figures, and the labels by which they are chosen and matched.
+    fn read(&mut self, expression: &str) {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for (at, _) in expression.match_indices("capstan_") {
+            let rest = &expression[at..];
+            let (figure, rest) = rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len()));
+            let chosen = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inner, _)| inner);
+            let labels = chosen.split(',').filter_map(|one| one.split(['=', '!']).next()).filter(|one| !one.is_empty());
+            self.figures.entry(figure.to_owned()).or_default().extend(labels.map(str::to_owned));
+        }
+        for matched in expression.split("on (").skip(1).filter_map(|rest| rest.split(')').next()) {
+            self.show(matched.split(", "));
+        }
+    }
+
+    /// All its figures must have these labels; two are Prometheus's own.
+    fn show<'a>(&mut self, labels: impl Iterator<Item = &'a str>) {
+        let labels: Vec<_> = labels.filter(|label| !["job", "instance"].contains(label)).map(str::to_owned).collect();
+        self.figures.values_mut().for_each(|figure| figure.extend(labels.iter().cloned()));
+    }
+}
+
+fn rules() -> Vec<PathBuf> {
     let rules: Vec<_> =
         fs::read_dir(repository().join("config/alerts")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!rules.is_empty());
-    for path in rules {
-        let text = fs::read_to_string(&path).unwrap();
-        for line in text.lines().map(str::trim_start) {
-            if let Some(alert) = line.strip_prefix("- alert: ") {
-                assert!(headings.contains(alert), "docs/runbook.md says nothing of {alert}");
-                assert!(
-                    text.contains(&format!("runbook: docs/runbook.md#{}", alert.to_lowercase())),
-                    "{alert} names another paragraph"
-                );
-                alerts.insert(alert.to_owned());
+    rules
+}
+
+fn alerts() -> Vec<Alert> {
+    let mut alerts: Vec<Alert> = Vec::new();
+    for path in rules() {
+        for line in fs::read_to_string(&path).unwrap().lines().map(str::trim_start) {
+            if let Some(name) = line.strip_prefix("- alert: ") {
+                alerts.push(Alert { name: name.to_owned(), ..Alert::default() });
             }
+            let Some(alert) = alerts.last_mut() else { continue };
             if let Some(expression) = line.strip_prefix("expr: ") {
-                let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-                figures.extend(words.filter(|word| word.starts_with("capstan_")).map(str::to_owned));
+                alert.read(expression);
+            } else if let Some(text) = line.strip_prefix("summary: ") {
+                alert.show(text.split("$labels.").skip(1).filter_map(|rest| rest.split([' ', '}']).next()));
+            } else if let Some(place) = line.strip_prefix("runbook: ") {
+                place.clone_into(&mut alert.runbook);
             }
         }
     }
-    assert!(alerts.len() >= 10 && figures.len() >= 10, "{alerts:?} {figures:?}");
+    alerts
+}
+
+#[test]
+fn each_alert_stands_on_figures_and_labels_that_there_are_and_has_a_paragraph_in_the_runbook() {
+    let runbook = fs::read_to_string(repository().join("docs/runbook.md")).unwrap();
+    let headings: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let alerts = alerts();
+    assert!(alerts.len() >= 10, "{} alerts", alerts.len());
+    for Alert { name, figures, runbook } in &alerts {
+        assert!(headings.contains(name.as_str()), "docs/runbook.md says nothing of {name}");
+        assert_eq!(*runbook, format!("docs/runbook.md#{}", name.to_lowercase()), "{name} names another paragraph");
+        assert!(!figures.is_empty(), "{name} stands on nothing");
+    }
+    let names: BTreeSet<_> = alerts.iter().map(|alert| alert.name.as_str()).collect();
     for heading in headings {
-        assert!(alerts.contains(heading), "the runbook has {heading}, which no rule fires");
+        assert!(names.contains(heading), "the runbook has {heading}, which no rule fires");
     }
     let world = World::new(Parts { pool: "nodes = 1", cloud: "" });
     let daemon = world.start();
     world.stocked(1);
-    for figure in figures {
-        wait_for(&format!("{figure} to be shown"), FAR, || {
-            metrics(&world).contains(&format!("# TYPE {figure} ")).then_some(())
-        });
+    for Alert { name, figures, .. } in &alerts {
+        for (figure, labels) in figures {
+            let series = wait_for(&format!("{figure} of {name} to be shown"), FAR, || {
+                let text = metrics(&world);
+                text.lines().find(|line| is_of(line, figure)).map(str::to_owned)
+            });
+            for label in labels {
+                let is_there = [format!("{{{label}=\""), format!(",{label}=\"")].iter().any(|it| series.contains(it));
+                assert!(is_there, "{name} asks {figure} for {label}, and there is {series}");
+            }
+        }
     }
     daemon.stop();
+}
+
+/// Whether a line of the figures is a value of this one.
+fn is_of(line: &str, figure: &str) -> bool {
+    line.strip_prefix(figure).is_some_and(|rest| rest.starts_with(['{', ' ']))
+}
+
+/// Where Prometheus is not installed, the figures and labels are all that is known of the rules.
+#[test]
+fn prometheus_takes_the_rules() {
+    let mut command = Command::new("promtool");
+    let checked = match command.args(["check", "rules", "--lint-fatal"]).args(rules()).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        checked => checked.unwrap(),
+    };
+    assert!(checked.status.success(), "{checked:?}");
 }

@@ -141,6 +141,34 @@ fn a_node_in_use_that_the_cloud_gives_up_is_told_of_and_its_story_is_kept() {
 }
 
 #[test]
+fn a_node_in_use_that_runs_again_is_no_longer_told_of_and_its_row_is_written_once() {
+    let fault = r#"faults = [{ fault = "node_error", calls = [1], delay_ms = 4000, duration_ms = 3000, message = "its host died" }]"#;
+    let world = patient(Parts { pool: "nodes = 1", cloud: fault });
+    let daemon = world.start();
+    let node = world.stocked(1).remove(0);
+    world.site.expect(0, &["pool", "take", "--owner", "a"]);
+    let show = || world.get(&format!("/pool/v1/nodes/{}", id(&node)));
+    let happened = |shown: &Value, kind: &str| {
+        let events = shown["events"].as_array().unwrap();
+        events.iter().filter(|event| event["kind"] == kind).count()
+    };
+    let shown = wait_for("the node to be well again", FAR, || Some(show()).filter(|it| happened(it, "well_again") > 0));
+    assert_eq!(happened(&shown, "in_error"), 1, "{shown}");
+    let row = &shown["node"];
+    assert_eq!((&row["state"], &row["owner"], &row["reason"]), (&json!("taken"), &json!("a"), &json!("")));
+    assert_eq!(why(&world), "");
+    wait_for("the figure", FAR, || {
+        let metrics = http::get(world.site.http_port, "/metrics", "").unwrap().body;
+        metrics.contains("capstan_pool_taken_nodes_in_error{stock=\"default\"} 0").then_some(())
+    });
+    world.settled(1);
+    let rows = world.nodes();
+    world.rounds(2, &["reconcile"]);
+    assert_eq!(world.nodes(), rows, "rows of nodes that are well are written");
+    daemon.stop();
+}
+
+#[test]
 fn a_node_is_found_by_the_clouds_id_and_drained_once() {
     let world = patient(Parts { pool: "nodes = 2", cloud: "" });
     let daemon = world.start();

@@ -69,6 +69,8 @@ pub(crate) struct Rule {
     pub times: Option<u64>,
     /// Milliseconds: how much longer, how long unseen, after what time.
     pub delay_ms: Option<u64>,
+    /// Milliseconds that a node stays in error, after which it is as it would have been. Default: for good.
+    pub duration_ms: Option<u64>,
     /// Error code of `error` (default `unavailable`) and `reply_lost` (default `timeout`).
     pub code: Option<String>,
     /// Message of the error, or of the node's fault.

@@ -13,6 +13,9 @@ pub(super) struct Fate {
     /// In state `error` from this time on, for this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<(i64, String)>,
+    /// When it is well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_until: Option<i64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_never_up: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -31,14 +34,19 @@ impl Fate {
     /// None where nothing is the matter.
     pub fn of(turn: &Turn<'_>) -> Option<Box<Self>> {
         let fired = turn.fired;
-        let error = fired.find(Fault::NodeError).map(|rule| {
-            let after = rule.delay_ms.map_or(turn.build_ms, |delay| i64::try_from(delay).unwrap_or(i64::MAX / 4));
+        let span = |milliseconds| i64::try_from(milliseconds).unwrap_or(i64::MAX / 4);
+        let failing = fired.find(Fault::NodeError);
+        let error = failing.map(|rule| {
+            let after = rule.delay_ms.map_or(turn.build_ms, span);
             let reason = rule.message.clone().unwrap_or_else(|| "no host of this cloud can take the node".to_owned());
             (turn.now.saturating_add(after), reason)
         });
+        let duration = failing.and_then(|rule| rule.duration_ms).map(span);
+        let error_until = error.as_ref().zip(duration).map(|((from, _), duration)| from.saturating_add(duration));
         let state = fired.find(Fault::UnknownState);
         let fate = Self {
             error,
+            error_until,
             is_never_up: fired.has(Fault::NeverUp),
             has_no_address: fired.has(Fault::NoAddress),
             state: state.map(|rule| rule.state.clone().unwrap_or_else(|| "hibernating".to_owned())),
@@ -49,7 +57,8 @@ impl Fate {
 
     /// The reason for which it is in error.
     pub fn error(&self, now: i64) -> Option<&str> {
-        self.error.as_ref().filter(|(at, _)| *at <= now).map(|(_, reason)| reason.as_str())
+        let is_over = self.error_until.is_some_and(|until| until <= now);
+        self.error.as_ref().filter(|(at, _)| *at <= now && !is_over).map(|(_, reason)| reason.as_str())
     }
 
     /// Changes what is shown of the node.

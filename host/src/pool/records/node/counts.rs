@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Node, State};
 use crate::store::{Error, Transaction};
 
-/// How the reason of a node in use begins that the cloud has given up, as the comparison with the clouds writes it.
+/// How the reason of a node begins that the cloud has given up.
 const GIVEN_UP: &str = "the cloud gave it up";
 
 /// What may be wrong with nodes that stay in their state.
@@ -46,6 +46,16 @@ pub struct Counts {
 }
 
 impl Node {
+    /// The reason of a node that the cloud has given up; the cloud's words follow.
+    pub fn given_up(fault: &str) -> String {
+        format!("{GIVEN_UP}: {fault}")
+    }
+
+    /// Whether its reason says that the cloud has given it up.
+    pub fn is_given_up(&self) -> bool {
+        self.reason.starts_with(GIVEN_UP)
+    }
+
     /// How many nodes of a stock are in each state.
     pub fn counts(tx: &mut Transaction<'_>, stock: &str) -> Result<Counts, Error> {
         let mut counts = Counts::default();

@@ -56,6 +56,18 @@ fn nodes_fail_stay_pending_and_vanish() {
 }
 
 #[test]
+fn a_node_in_error_is_well_again_when_it_is_said_so() {
+    let mut cloud = Bench::new(json!({}));
+    let fault = json!({ "fault": "node_error", "delay_ms": LATER, "duration_ms": LATER });
+    let id = cloud.create_with(fault, &wanted("a", "")).unwrap().id;
+    for (state, has_fault) in [("running", false), ("error", true), ("running", false)] {
+        let node = cloud.get(&id).unwrap();
+        assert_eq!((node.state.as_str(), node.fault.is_some()), (state, has_fault));
+        cloud.now += LATER;
+    }
+}
+
+#[test]
 fn doubles_are_those_of_somebody_else_or_of_ours() {
     let tagged = CreateNode { tags: [("owner".to_owned(), "us".to_owned())].into(), ..wanted("a", "t") };
     for (fault, ours) in [("duplicate_name", 1), ("duplicate_node", 2)] {
