@@ -45,6 +45,7 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| {
     let (images, cloud) = (folder.path().join("images"), folder.path().join("cloud"));
     let image = images.join("image");
     fs::create_dir_all(image.join("tls/deep")).expect("a folder");
+    fs::create_dir(&cloud).expect("a folder");
     for (path, content) in [
         ("page", "<p>@NAME@ at @ADDRESS@, @WORD@</p>".as_bytes()),
         ("private", b"password = \"@USER_DATA@\""),
