@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri},
 };
 use capstan::{
-    http::{self, Gate, HoldTargets, Limits, Metrics, Peer, Readiness, Role, Tokens},
+    http::{self, Gate, HoldTargets, Limits, Metrics, Peer, Readiness, Retries, Role, Tokens},
     identity, lbaas,
     orchestrator::clouds,
     pool,
@@ -87,6 +87,7 @@ impl Daemon {
             gate,
             store: Some(world.store.clone()),
             hold_targets: vec![Arc::new(world.pool.clone()) as Arc<dyn HoldTargets>],
+            retries: vec![Arc::new(world.pool.clone()) as Arc<dyn Retries>],
             // A wait is at most what is left above a second.
             limits: Limits { max_body: 8192, request_timeout: Duration::from_millis(1020), ..Limits::default() },
             ending: ends,

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{Manifest, Values, template::is_private};
@@ -35,9 +35,22 @@ pub(crate) fn install(
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent).map_err(|error| fault(parent, error))?;
         }
-        copy(&image.join(&file.from), &to, file.template.then_some(values))?;
+        let from = within(image, &file.from)?;
+        copy(&from, &to, file.template.then_some(values))?;
     }
     Ok(())
+}
+
+/// A path of the image, on which no folder is a link either.
+fn within(image: &Path, path: &Path) -> Result<PathBuf, String> {
+    let mut whole = image.to_owned();
+    for part in path {
+        whole.push(part);
+        if whole.is_symlink() {
+            return Err(format!("{} is a link; an image holds what it gives", whole.display()));
+        }
+    }
+    Ok(whole)
 }
 
 /// Links are not followed: an image holds what it gives.
@@ -68,8 +81,52 @@ fn copy(from: &Path, to: &Path, values: Option<&Values>) -> Result<(), String> {
     write(to, &bytes, mode | 0o600).map_err(fault)
 }
 
+/// A later file takes the place of an earlier one, and does not keep its mode: it may be for its owner only.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, disk) = (folder.path().join("image"), folder.path().join("disk"));
+        fs::create_dir_all(image.join("folder")).unwrap();
+        fs::write(folder.path().join("outside"), "not the image's").unwrap();
+        std::os::unix::fs::symlink("../..", image.join("folder/up")).unwrap();
+        for from in ["folder", "folder/up", "folder/up/outside"] {
+            fs::write(image.join("image.toml"), format!("command = ['/x']\nfiles = [{{ from = '{from}', to = 'a' }}]"))
+                .unwrap();
+            let manifest = Manifest::read(&image).unwrap().unwrap();
+            let wrong = install(&image, &manifest, &Values::new([]), "", &disk).unwrap_err();
+            assert!(wrong.contains("folder/up") && wrong.contains("an image"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn user_data_is_for_its_owner_also_where_another_file_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, disk) = (folder.path().join("image"), folder.path().join("disk"));
+        fs::create_dir(&image).unwrap();
+        let manifest =
+            "command = ['/x']\nfiles = [{ from = 'open', to = 'a' }, { from = 'own', to = 'a', template = true }]";
+        for (name, content) in [("image.toml", manifest), ("open", "for all"), ("own", "@USER_DATA@")] {
+            fs::write(image.join(name), content).unwrap();
+        }
+        let manifest = Manifest::read(&image).unwrap().unwrap();
+        install(&image, &manifest, &Values::new([("USER_DATA", "secret")]), "secret", &disk).unwrap();
+        assert_eq!(fs::read_to_string(disk.join("a")).unwrap(), "secret");
+        for name in ["a", "user-data"] {
+            assert_eq!(fs::metadata(disk.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
 }

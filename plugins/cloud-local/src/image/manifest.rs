@@ -86,7 +86,7 @@ impl Manifest {
         toml::from_str::<Self>(&text)
             .map_err(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
             .and_then(|manifest| manifest.check().map(|()| Some(manifest)))
-            .map_err(|wrong| format!("{}: {wrong}", path.display()))
+            .map_err(|wrong| one_line(&format!("{}: {wrong}", path.display())))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -101,7 +101,8 @@ impl Manifest {
         }
         let targets = self.files.iter().flat_map(|file| [Some(&file.from), file.to.as_ref()]).flatten();
         if let Some(path) = targets.chain(&self.folders).find(|path| !is_below(path)) {
-            return Err(format!("{} is not below the folder; expected a relative path without \"..\"", path.display()));
+            let expected = "a relative path without \"..\" and control characters";
+            return Err(format!("{} is not below the folder; expected {expected}", path.display()));
         }
         if self.stop_seconds > 60 {
             return Err(format!("stop_seconds is {}; expected at most 60", self.stop_seconds));
@@ -111,6 +112,9 @@ impl Manifest {
         }
         if let Some(ready) = &self.ready {
             match (ready.port, &ready.path, &ready.file) {
+                (None, None, Some(file)) if is_private(file) => {
+                    return Err("ready.file has @USER_DATA@, which a node that is not ready in time would tell".into());
+                }
                 (Some(1..), None, None) | (None, None, Some(_)) => {}
                 (Some(1..), Some(path), None) if is_path(path) => {}
                 _ => return Err("ready must have a port, a port and a path that begins with /, or a file".into()),
@@ -150,8 +154,18 @@ impl Manifest {
     }
 }
 
+/// Names come from outside, and a line that says one must stay a line.
+fn one_line(text: &str) -> String {
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
 fn is_below(path: &Path) -> bool {
-    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
+    path.to_str().is_some_and(|text| !text.is_empty() && !text.contains(char::is_control))
+        && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn is_path(path: &str) -> bool {
@@ -193,10 +207,15 @@ mod tests {
             ("command = ['/x']\nfolders = ['/etc']", "/etc is not below the folder"),
             ("command = ['/x']\nready = { path = '/' }", "ready must have"),
             ("command = ['/x']\nready = { port = 80, path = \"/ x\" }", "ready must have"),
+            ("command = ['/x']\nready = { file = '/d/@USER_DATA@' }", "ready.file has @USER_DATA@"),
             ("command = ['/x']\nstop_seconds = 61", "stop_seconds is 61"),
+            ("command = ['/x']\nfolders = [\"a\\nb\"]", "a\\nb is not below the folder"),
+            ("command = ['/x']\n\"\\u001b[1m\" = 1", "\\u{1b}[1m"),
+            ("command = ['/x']\nvariables = { \"A\\u0000\" = '' }", "variables.A\\u{0} is no name"),
         ] {
             let wrong = read(text).unwrap_err();
-            assert!(wrong.contains(words) && wrong.contains("image.toml") && !wrong.contains('\n'), "{text}: {wrong}");
+            let is_line = !wrong.contains(char::is_control);
+            assert!(wrong.contains(words) && wrong.contains("image.toml") && is_line, "{text}: {wrong}");
         }
         let folder = tempfile::tempdir().unwrap();
         assert!(Manifest::read(folder.path()).unwrap().is_none());
