@@ -90,7 +90,10 @@ impl World {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             let mut nodes = self.pool.nodes(None, None, "", 1000).await.unwrap();
-            nodes.extend(self.pool.nodes(Some(State::Deleted), None, "", 1000).await.unwrap());
+            let deleted = self.pool.nodes(Some(State::Deleted), None, "", 1000).await.unwrap();
+            // One may have been deleted between the two looks.
+            nodes.retain(|node| deleted.iter().all(|deleted| deleted.id != node.id));
+            nodes.extend(deleted);
             if is_so(&nodes) {
                 return nodes;
             }
