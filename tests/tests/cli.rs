@@ -677,7 +677,7 @@ fn a_node_of_another_deployments_pool_is_not_removed_unless_forced() {
     let id = made["id"].as_str().unwrap();
     let daemon = site.start();
     let refused = site.expect(1, &["node", "delete", id]);
-    for says in ["the pool of another deployment, another", "`capstan pool retire 01THEIRS` there"] {
+    for says in ["the pool of another deployment, another", &format!("`capstan pool retire {id}` there")] {
         assert!(refused.error.contains(says), "{refused:?}");
     }
     site.expect(0, &["node", "show", id]);

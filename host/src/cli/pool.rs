@@ -23,6 +23,7 @@ pub enum Command {
     /// The stocks: how many nodes are spare, being built, failed, and why a stock is not full
     ///
     /// FREE is what can be handed out now: the nodes that are READY, less those that did not answer well when they were last asked.
+    /// BY MESSAGE is what was built because a message asked for it; such nodes are in no other column.
     /// WHY is cut to one line; `capstan explain STOCK` has all of it.
     Status {
         /// Print it again each second until interrupted, also while the daemon is started again
@@ -109,6 +110,7 @@ async fn ask(place: &Place, daemon: &Daemon, command: Command) -> Outcome {
             print(place, &shown, show);
         }
         Command::Take { owner, stock, apart_from, unchecked } => {
+            let is_apart = !apart_from.is_empty();
             let body = json!({ "owner": owner, "apart_from": apart_from, "check": !unchecked });
             let path = format!("/pool/v1/stocks/{}/take", segment(&stock));
             let taken = daemon.ask(Ask::change(Method::POST, &path).json(&body)).await?;
@@ -116,8 +118,18 @@ async fn ask(place: &Place, daemon: &Daemon, command: Command) -> Outcome {
             print(place, &taken, |taken| {
                 let node = &taken["node"];
                 output::line(&format!("{}\t{}\t{}", text(&node["id"]), text(&node["name"]), text(&node["address"])));
-                if taken["apart"] == "impossible" {
-                    output::note("no spare node is on another host; this one shares a host with one of those named");
+                match taken["apart"].as_str() {
+                    Some("impossible") => {
+                        output::note(
+                            "no spare node is on another host; this one shares a host with one of those named",
+                        );
+                    }
+                    Some("unknown") if is_apart => {
+                        output::note(
+                            "the cloud does not tell hosts; whether this one shares a host with one of those named is not known",
+                        );
+                    }
+                    _ => {}
                 }
             });
         }
@@ -215,10 +227,21 @@ fn print(place: &Place, value: &Value, table: impl Fn(&Value)) {
 
 fn status_table(status: &Value) {
     let stocks = status["stocks"].as_array().cloned().unwrap_or_default();
-    let columns = ["ready", "building", "reserved", "taken", "failed", "lost", "deleting"];
+    let columns = ["ready", "building", "reserved", "taken", "failed", "lost", "deleting", "by_message"];
     output::table(
         &[
-            "STOCK", "CLOUD", "WANTED", "FREE", "READY", "BUILDING", "RESERVED", "TAKEN", "FAILED", "LOST", "DELETING",
+            "STOCK",
+            "CLOUD",
+            "WANTED",
+            "FREE",
+            "READY",
+            "BUILDING",
+            "RESERVED",
+            "TAKEN",
+            "FAILED",
+            "LOST",
+            "DELETING",
+            "BY MESSAGE",
             "WHY",
         ],
         stocks.iter().map(|stock| {
@@ -236,9 +259,17 @@ fn status_table(status: &Value) {
     for cloud in status["clouds"].as_array().into_iter().flatten().filter(|cloud| cloud["last_error"] != "") {
         output::line(&format!("cloud {}: {}", text(&cloud["cloud"]), brief(&text(&cloud["last_error"]))));
     }
-    let orphans = status["orphans"].as_array().map_or(0, Vec::len);
-    if orphans > 0 {
-        output::line(&format!("{orphans} nodes in the clouds carry this deployment's tags and are not accounted for"));
+    let resting = |cloud: &&Value| cloud["resting_seconds"].as_u64().is_some_and(|seconds| seconds > 0);
+    for cloud in status["clouds"].as_array().into_iter().flatten().filter(resting) {
+        output::line(&format!(
+            "cloud {}: rests {} s more, as it asked",
+            text(&cloud["cloud"]),
+            cloud["resting_seconds"]
+        ));
+    }
+    for orphan in status["orphans"].as_array().into_iter().flatten() {
+        let (cloud, node, reason) = (text(&orphan["cloud"]), text(&orphan["node"]), text(&orphan["reason"]));
+        output::line(&format!("orphan: {node} in {cloud} carries this deployment's tags: {}", brief(&reason)));
     }
 }
 

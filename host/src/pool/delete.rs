@@ -10,7 +10,7 @@ use super::{
     Pool,
     build::{now, subject},
     hold,
-    records::{Node, Origin, State},
+    records::{Node, Origin, ScheduleRecord, State},
 };
 use crate::{
     drivers::CallOptions,
@@ -101,7 +101,16 @@ impl Pool {
         }
         node.device = None;
         node.ready_at = None;
-        let node = self.save(running, node, None).await?;
+        let node = running
+            .write(move |tx| {
+                let mut node = node.clone();
+                node.save(tx)?;
+                // Until now the API server counted it among the spare ones.
+                ScheduleRecord::count_early(tx)?;
+                Ok(node)
+            })
+            .await?;
+        self.inner.news.count();
         failpoint::reached("pool.delete.unregistered");
         Ok(Ok(node))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Pool, records::ScheduleRecord};
+use super::{Cloud, Pool, records::ScheduleRecord};
 use crate::{
     http::{HoldView, JobView, Time},
     store::{Error, events::Event, jobs},
@@ -117,6 +117,12 @@ impl From<Event> for Happening {
         let detail = serde_json::from_str(&event.detail).unwrap_or(Value::String(event.detail));
         Self { at: Time(event.at), kind: event.kind, detail }
     }
+}
+
+/// A cloud that asked for rest is not asked.
+fn awake(cloud: &Cloud) -> Result<(), String> {
+    let rest = cloud.resting();
+    if rest.is_zero() { Ok(()) } else { Err(format!("it asked for rest, {} s more", rest.as_secs() + 1)) }
 }
 
 async fn patiently(asked: impl Future<Output = Result<Value, String>>) -> Result<Value, String> {

@@ -70,7 +70,7 @@ impl Server {
         drop(settings);
         if let Some(restored) = self.pool.store().restored() {
             let (at, backup_of) = (Time(restored.at).text(), Time(restored.backup_of).text());
-            info!(at, backup_of, "the state was restored from a backup; nodes that are younger than it are left alone");
+            info!(at, backup_of, "the state was restored from a backup; nodes that it may not know are left alone");
         }
         // In the order of libra's modules: build, then submit.
         let mut schedules = Schedule::all();
@@ -133,6 +133,8 @@ impl Server {
     async fn run(&self, name: &'static str, interval: Duration) {
         let _turn = self.turn.lock().await;
         let began_at = now();
+        let before = self.pool.store().read(move |tx| ScheduleRecord::find(tx, name));
+        let before = before.await.ok().flatten().map(|record| record.next_at);
         let outcome = match name {
             ScheduleRecord::COUNT => self.check_nodes().await.map(|()| String::new()),
             "failed_nodes" => self.failed_nodes().await.map(|()| String::new()),
@@ -146,8 +148,8 @@ impl Server {
             error!(schedule = name, %error, "a run of the pool manager failed; the next one comes as planned");
             error.to_string()
         });
-        // For whoever asks when; that it cannot be written is told by what else cannot.
-        let _only_for_people = self.pool.store().write(move |tx| record.save(tx)).await;
+        // That it cannot be written is told by what else cannot; whoever could want a count could not write that either.
+        let _told_elsewhere = self.pool.store().write(move |tx| record.clone().ran(tx, before)).await;
     }
 
     /// Tests the nodes that were built and were not fit for the stock.

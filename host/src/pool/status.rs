@@ -100,7 +100,12 @@ impl Pool {
             .read(move |tx| {
                 let mut all = Vec::new();
                 for stock in &settings.stocks {
-                    all.push(StockStatus::find(tx, &stock.name, &stock.cloud, Some(stock.nodes))?);
+                    let mut status = StockStatus::find(tx, &stock.name, &stock.cloud, Some(stock.nodes))?;
+                    let resting = clouds.iter().find(|(name, resting)| *name == stock.cloud && *resting > 0);
+                    if let Some((cloud, resting)) = resting.filter(|_| !status.why.is_empty()) {
+                        status.why = format!("{}; the cloud {cloud} asked for rest, {resting} s more", status.why);
+                    }
+                    all.push(status);
                 }
                 for (name, cloud) in Node::stocks(tx)? {
                     if settings.stock(&name).is_none() {
@@ -180,7 +185,9 @@ fn why_short(
     if record.not_before > tx.now() {
         why.push(format!("resting until {}", Time(record.not_before).of_day()));
     } else if counts.building > 0 {
-        why.push(format!("{} being built", counts.building));
+        let delayed = Node::latest_trouble(tx, &record.stock, Trouble::Delayed)?;
+        let told = delayed.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        why.push(format!("{} being built{told}", counts.building));
     } else if counts.failed > 0 && counts.ready + counts.failed >= wanted {
         why.push(format!("{} failed, tested again {}", counts.failed, at_schedule(tx, "failed_nodes")?));
     } else {

@@ -33,6 +33,8 @@ fn spare_nodes_are_given_apart_where_the_cloud_tells_hosts() {
         world.post("/pool/v1/stocks/default/take", &json!({ "owner": owner, "apart_from": apart })).json()
     };
     let first = take("a", &[]);
+    let unknown = take("b", &["nobody"]);
+    assert!(unknown["detail"].as_str().unwrap().contains("no node \"nobody\" in the pool"), "{unknown}");
     let second = take("b", &[first["node"]["id"].as_str().unwrap()]);
     assert_eq!(second["apart"], "satisfied", "{second}");
     assert_ne!(first["node"]["host"], second["node"]["host"]);

@@ -95,14 +95,21 @@ fn a_restored_pool_deletes_nothing_younger_than_its_backup(backend: Backend) {
     world.rounds(5, &["reconcile", "check_nodes"]);
     assert!(is_right().is_some(), "it does not stay so: {:?}, orphans {:?}", world.nodes(), orphans(&world));
     let status = world.site.expect(0, &["pool", "status"]);
-    assert!(status.out.contains("2 nodes in the clouds carry this deployment's tags"), "{status:?}");
     for node in &younger {
+        let told = format!("orphan: {node} in default carries this deployment's tags: no row knows it");
+        assert!(status.out.contains(&told), "{told} is not in {status:?}");
         let told = |line: &Value| {
             line["id"] == node.as_str()
-                && line["message"].as_str().is_some_and(|said| said.contains("younger than the restored backup"))
+                && line["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("between the restored backup and its restore"))
         };
         assert!(world.site.log_lines().iter().any(|line| told(line) || told(&line["fields"])), "{node} is not told of");
     }
+    // What nobody accounts for later on is no child of that time.
+    let later = plant_orphan(&world);
+    wait_for("an orphan of later to be deleted", FAR, || (!all(&world.cloud(), "id").contains(&later)).then_some(()));
+    assert!(younger.is_subset(&all(&world.cloud(), "id")), "what may be in use was deleted with it");
     daemon.stop();
     world.checked();
 }

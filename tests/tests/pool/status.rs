@@ -70,6 +70,27 @@ fn what_another_daemon_did_is_seen_by_the_one_that_counts() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_build_is_told_while_it_goes_on() {
+    let world =
+        World::new(Parts { pool: "nodes = 1", cloud: "" }).changed("search_seconds = 1\n", "search_seconds = 600\n");
+    world.faults(&json!([
+        { "fault": "error", "methods": ["create_node"], "code": "unavailable", "message": "no conductor" },
+    ]));
+    let daemon = world.start();
+    wait_for("the cloud's words", FAR, || {
+        why(&world).contains("1 being built (no conductor (unavailable))").then_some(())
+    });
+    world
+        .faults(&json!([{ "fault": "rate_limited", "methods": ["list_nodes"], "retry_after_ms": 60_000, "times": 1 }]));
+    wait_for("its rest to be told", FAR, || why(&world).contains("the cloud default asked for rest, ").then_some(()));
+    assert!(world.site.expect(0, &["pool", "status"]).out.contains("cloud default: rests "));
+    let explained = world.site.expect(0, &["explain", "default", "--output", "json"]).json();
+    let of_cloud = explained["observed"].as_array().unwrap().iter().find(|one| one["by"] == "cloud default").unwrap();
+    assert!(of_cloud["error"].as_str().unwrap().contains("it asked for rest, "), "{explained}");
+    daemon.stop();
+}
+
+#[test]
 fn a_stock_that_rests_says_until_when_and_builds_then() {
     let world = patient(Parts { pool: "nodes = 1", cloud: "" });
     let refused = json!([{ "fault": "error", "methods": ["create_node"], "code": "quota_exceeded", "message": "no more\n  cores" }]);

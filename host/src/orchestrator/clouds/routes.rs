@@ -29,8 +29,6 @@ use crate::{
 
 /// The tags by which the pool knows its nodes; whose they are, the first of them says.
 const POOL_OWNER: &str = "capstan-owner";
-/// The pool's own id of a node.
-const POOL_NODE: &str = "capstan-node";
 /// Tags that begin so are the daemon's.
 const OWN_TAGS: &str = "capstan-";
 /// The longest name of a node.
@@ -233,16 +231,15 @@ async fn create_node(
 /// A conflict when the node is a pool's, of this deployment or of another one that shares the cloud.
 fn unowned(node: &Node, deployment: &str) -> Result<(), Problem> {
     let Some(owner) = node.tags.get(POOL_OWNER) else { return Ok(()) };
-    let of = node.tags.get(POOL_NODE).unwrap_or(&node.name);
     let (whose, where_to) = if owner == deployment {
         ("the pool".to_owned(), "")
     } else {
         (format!("the pool of another deployment, {owner}"), " there")
     };
     Err(Problem::conflict(format!(
-        "the node {} belongs to {whose}: `capstan pool retire {of}`{where_to} takes it off the API server first; \
-         force removes it all the same",
-        node.id
+        "the node {id} belongs to {whose}: `capstan pool retire {id}`{where_to} takes it off the API server first; one that the pool does \
+         not know by this id is an orphan, and force removes it",
+        id = node.id
     )))
 }
 

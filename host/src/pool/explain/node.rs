@@ -3,7 +3,7 @@
 use capstan_plugin_api::DriverError;
 use serde_json::{Value, json};
 
-use super::{EVENTS, Explanation, Happening, Observation, Step, at_schedule, job::next_of_job, patiently};
+use super::{EVENTS, Explanation, Happening, Observation, Step, at_schedule, awake, job::next_of_job, patiently};
 use crate::{
     http::{HoldView, JobView, Time},
     pool::{
@@ -55,6 +55,7 @@ impl Pool {
 
     async fn seen_by_cloud(&self, node: &Node) -> Result<Value, String> {
         let cloud = self.cloud(&node.cloud)?;
+        awake(cloud)?;
         let found = match &node.node {
             Some(id) => cloud.get(id, &node.name).await,
             None => {

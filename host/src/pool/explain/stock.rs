@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{EVENTS, Explanation, Happening, Observation, Step, at_schedule, patiently};
+use super::{EVENTS, Explanation, Happening, Observation, Step, at_schedule, awake, patiently};
 use crate::{
     config::Stock,
     http::{HoldView, Time},
@@ -28,6 +28,7 @@ impl Pool {
             .await?;
         let in_cloud = async {
             let cloud = self.cloud(&stock.cloud)?;
+            awake(cloud)?;
             let tags = BTreeMap::from([
                 (cloud::OWNER.to_owned(), self.store().deployment().to_owned()),
                 (cloud::STOCK.to_owned(), stock.name.clone()),

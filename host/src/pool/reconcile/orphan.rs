@@ -39,16 +39,19 @@ impl Pool {
         if age < limit {
             return Ok(());
         }
-        // After a restore the rows are older than the clouds: what was made since then is not known, and may be in use. A cloud's
-        // clock may be behind ours, and its times rounded.
+        // What was made between a backup and its restore is in no row, and may be in use. A cloud's clock may be behind ours or before it,
+        // and its times rounded.
         if let Some(restored) = self.store().restored()
-            && made.is_none_or(|made| made >= restored.backup_of.saturating_sub(limit))
+            && made.is_none_or(|made| {
+                (restored.backup_of.saturating_sub(limit)..=restored.at.saturating_add(limit)).contains(&made)
+            })
         {
             tracing::warn!(
                 cloud = cloud.name,
                 node = found.name,
                 id = found.id,
-                "a node that is younger than the restored backup is left alone; delete it by hand if nobody uses it"
+                "a node that may have been made between the restored backup and its restore is left alone; delete it by hand if nobody \
+                 uses it: `capstan node delete --force`"
             );
             return Ok(());
         }

@@ -84,7 +84,7 @@ impl Pool {
 }
 
 /// The node that somebody means.
-fn known(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
+pub(super) fn known(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
     Node::meant(tx, id)?.ok_or_else(|| TakeError::NotThere(unknown(id)))
 }
 

@@ -1,6 +1,6 @@
 //! The time between the choice of a node and its hand-over: a row that is reserved, which goes back by itself.
 
-use super::{Take, TakeError};
+use super::{Take, TakeError, drain::known};
 use crate::{
     pool::{
         Pool,
@@ -88,7 +88,7 @@ pub(super) fn reserve(
     }
     let mut near = Vec::new();
     for id in &wanted.apart_from {
-        near.extend(Node::meant(tx, id)?.and_then(|node| node.host));
+        near.extend(known(tx, id)?.host);
     }
     let candidates = Node::fit(tx, &wanted.stock, CANDIDATES)?;
     let is_apart = |node: &&Node| node.host.as_ref().is_some_and(|host| !near.contains(host));

@@ -15,6 +15,8 @@ pub enum Trouble {
     Unfit,
     /// In use, and given up by the cloud.
     InError,
+    /// Being built, and something was in the way.
+    Delayed,
 }
 
 impl Trouble {
@@ -22,6 +24,10 @@ impl Trouble {
         match self {
             Self::Unfit => "state = 'ready' AND origin = 'stock' AND health_failures > 0".to_owned(),
             Self::InError => format!("state IN ('reserved', 'taken') AND reason LIKE '{GIVEN_UP}%'"),
+            Self::Delayed => {
+                "state IN ('planned', 'building', 'checking', 'registering') AND origin = 'stock' AND reason <> ''"
+                    .to_owned()
+            }
         }
     }
 }
