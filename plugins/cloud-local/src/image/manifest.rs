@@ -14,6 +14,8 @@ use crate::record::{Limits, Plan, Ready, Restart};
 
 /// Its name in an image's folder.
 const MANIFEST: &str = "image.toml";
+/// Bytes of a manifest.
+const LARGEST: u64 = 256 << 10;
 
 /// What an image says.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,12 +78,12 @@ impl Manifest {
     /// Of an image's folder; none when it has no manifest. `Err` says what is wrong and where.
     pub fn read(folder: &Path) -> Result<Option<Self>, String> {
         let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
+        let text = match text(&path) {
             Ok(text) => text,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
-            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+            Err(error) => return Err(one_line(&format!("{} cannot be read: {error}", path.display()))),
         };
         toml::from_str::<Self>(&text)
             .map_err(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
@@ -154,6 +156,16 @@ impl Manifest {
     }
 }
 
+/// What stands in a manifest. A pipe would keep whoever opens it waiting.
+fn text(path: &Path) -> io::Result<String> {
+    let about = fs::metadata(path)?;
+    if !about.is_file() || about.len() > LARGEST {
+        let expected = format!("expected a file of at most {} KiB", LARGEST >> 10);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, expected));
+    }
+    fs::read_to_string(path)
+}
+
 /// Names come from outside, and a line that says one must stay a line.
 fn one_line(text: &str) -> String {
     let escaped = |character: char| match character.is_control() {
@@ -219,5 +231,11 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         assert!(Manifest::read(folder.path()).unwrap().is_none());
+        let path = folder.path().join(MANIFEST);
+        fs::write(&path, "#".repeat(300 << 10)).unwrap();
+        assert!(Manifest::read(folder.path()).unwrap_err().ends_with("expected a file of at most 256 KiB"));
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(Manifest::read(folder.path()).unwrap_err().ends_with("expected a file of at most 256 KiB"));
     }
 }
