@@ -72,7 +72,7 @@ fn routes(bench: Bench) -> Routes {
         .get("/test/driver", Access::Viewer, "a driver's error", driver)
         .get("/test/numbers", Access::Viewer, "a list", numbers)
         .get("/test/things/{id}", Access::Viewer, "a thing", thing)
-        .put("/test/things/{id}", Access::Operator, "change a thing", change)
+        .conditional(|routes| routes.put("/test/things/{id}", Access::Operator, "change a thing", change))
         .post("/test/things", Access::Operator, "make a thing", make)
         .post("/test/secrets", Access::Operator, "make a secret", secret)
         .post("/test/held", Access::Operator, "make a thing when it is let", held)
@@ -422,6 +422,15 @@ fn what_changed_meanwhile_is_not_overwritten() {
     assert_eq!(site.send(&put.clone().header("if-match", tag)).status, 200);
     let stale = site.send(&put.header("if-match", "\"2\""));
     assert_eq!((stale.status, stale.json()["type"].clone()), (412, json!("precondition_failed")));
+
+    // Where there is nothing to hold a condition against, nothing is done either; also not under a key.
+    for tag in [tag, "*"] {
+        let make = Request::new("POST", "/test/things").json(&thing_of("a")).header("if-match", tag);
+        let refused = site.send(&make.header("idempotency-key", "conditional"));
+        assert_eq!((refused.status, refused.json()["type"].clone()), (412, json!("precondition_failed")));
+        assert!(refused.json()["detail"].as_str().unwrap().contains("has no ETag"), "{}", refused.body);
+    }
+    assert_eq!(site.calls(), 0);
 }
 
 fn a_key_does_its_request_once(place: &Place) {
@@ -608,10 +617,16 @@ fn a_job_is_sent_again_only_when_it_has_changed(place: &Place) {
     let tag = read.header("etag").unwrap();
     let again = || site.send(&Request::new("GET", &path).header("if-none-match", tag));
     assert_eq!((again().status, again().body.as_str(), again().header("etag")), (304, "", Some(tag)));
+    let cancel = |tag: &str| site.send(&Request::new("POST", &format!("{path}/cancel")).header("if-match", tag));
+    let retry = |tag: &str| site.send(&Request::new("POST", &format!("{path}/retry")).header("if-match", tag));
+    assert_eq!((cancel("\"made-up\"").status, retry("\"made-up\"").status), (412, 412));
+    assert_eq!(again().status, 304, "a refused change changed something");
     site.claim();
     let changed = again();
     assert_eq!((changed.status, changed.json()["state"].clone()), (200, json!("running")));
     assert_ne!(changed.header("etag"), Some(tag));
+    assert_eq!(cancel(tag).status, 412);
+    assert_eq!(cancel(changed.header("etag").unwrap()).status, 202);
 }
 
 #[test]

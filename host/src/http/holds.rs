@@ -11,7 +11,9 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Access, Caller, JsonBody, Listing, NoFilters, Problem, ProblemKind, RequestId, Routes, Time};
+use super::{
+    Access, Caller, ETag, JsonBody, Listing, NoFilters, Preconditions, Problem, ProblemKind, RequestId, Routes, Time,
+};
 use crate::store::{
     Error, Store, Transaction,
     events::{self, NewEvent},
@@ -61,7 +63,8 @@ pub(super) fn routes(holds: Holds) -> Routes {
     Routes::new()
         .get("/holds/v1/holds", Access::Viewer, "what is held", list)
         .post("/holds/v1/holds", Access::Operator, "hold everything, a service or an object", put)
-        .delete("/holds/v1/holds/{target}", Access::Operator, "lift a hold", lift)
+        .get("/holds/v1/holds/{target}", Access::Viewer, "one hold", show)
+        .conditional(|routes| routes.delete("/holds/v1/holds/{target}", Access::Operator, "lift a hold", lift))
         .with_state(holds)
 }
 
@@ -111,21 +114,45 @@ async fn put(
     Ok((StatusCode::CREATED, Json(HoldView::from(hold))).into_response())
 }
 
+async fn show(
+    State(holds): State<Holds>,
+    Path(target): Path<String>,
+    preconditions: Preconditions,
+) -> Result<Response, Problem> {
+    // What is held may be gone by now, so the word is tried as the scope that it was.
+    let of = async |scope: String| holds.store.read(move |transaction| holds::get(transaction, &scope)).await;
+    let mut found = of(target.clone()).await?;
+    if found.is_none()
+        && let Some(scope) = holds.scope(&target).await?
+    {
+        found = of(scope).await?;
+    }
+    let hold = HoldView::from(found.ok_or_else(|| not_held(&target))?);
+    Ok(preconditions.answer(&ETag::of_content(&hold), &hold))
+}
+
+fn not_held(target: &str) -> Problem {
+    Problem::not_found(format!("{target} is not held; `capstan hold list` shows what is"))
+}
+
 async fn lift(
     State(holds): State<Holds>,
     caller: Caller,
     RequestId(request_id): RequestId,
     Path(target): Path<String>,
+    preconditions: Preconditions,
 ) -> Result<Json<HoldView>, Problem> {
-    // What is held may be gone by now, so the word is tried as the scope that it was.
+    // As in `show`.
     let (by, word, targets) = (caller.name.clone(), target.clone(), holds.targets.clone());
     let lift = move |transaction: &mut Transaction<'_>, scope: &str| {
         let lifted = holds::lift(transaction, scope)?;
         if let Some(hold) = &lifted {
+            // A refusal takes the transaction back.
+            preconditions.check(Some(&ETag::of_content(&HoldView::from(hold.clone()))))?;
             note(transaction, hold, "lifted", &by, &request_id)?;
             targets.iter().try_for_each(|target| target.lifted(transaction))?;
         }
-        Ok::<_, Error>(lifted)
+        Ok::<_, Problem>(lifted)
     };
     let as_scope = lift.clone();
     let mut lifted = holds.store.write(move |transaction| as_scope(transaction, &word)).await?;
@@ -134,8 +161,7 @@ async fn lift(
     {
         lifted = holds.store.write(move |transaction| lift(transaction, &scope)).await?;
     }
-    let hold =
-        lifted.ok_or_else(|| Problem::not_found(format!("{target} is not held; `capstan hold list` shows what is")))?;
+    let hold = lifted.ok_or_else(|| not_held(&target))?;
     tracing::warn!(scope = hold.scope, by = caller.name, "a hold is lifted");
     Ok(Json(hold.into()))
 }

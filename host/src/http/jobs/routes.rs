@@ -12,7 +12,7 @@ use super::{JobView, Operations, Retries, Wait, events};
 use crate::{
     http::{Access, Caller, ETag, Listing, OptionalJson, Preconditions, Problem, Routes},
     store::{
-        Error, Store,
+        Error, Store, Transaction,
         jobs::{self, Cancelled, Filter, State as JobState},
     },
 };
@@ -22,8 +22,21 @@ pub(in crate::http) fn routes(store: Store, retries: Vec<Arc<dyn Retries>>) -> R
         .get("/jobs/v1/jobs", Access::Viewer, "jobs, oldest first; by state, kind, object", list)
         .get("/jobs/v1/jobs/{id}", Access::Viewer, "one job; ?wait=N waits for its end", show)
         .get("/jobs/v1/jobs/{id}/events", Access::Viewer, "how a job goes, as server-sent events", events::stream)
-        .post("/jobs/v1/jobs/{id}/cancel", Access::Operator, "end a job that waits, ask a running one to stop", cancel)
-        .post("/jobs/v1/jobs/{id}/retry", Access::Operator, "queue a job again that failed or was cancelled", retry)
+        .conditional(|routes| {
+            routes
+                .post(
+                    "/jobs/v1/jobs/{id}/cancel",
+                    Access::Operator,
+                    "end a job that waits, ask a running one to stop",
+                    cancel,
+                )
+                .post(
+                    "/jobs/v1/jobs/{id}/retry",
+                    Access::Operator,
+                    "queue a job again that failed or was cancelled",
+                    retry,
+                )
+        })
         .with_state(Operations::new(store).asking(retries))
 }
 
@@ -68,11 +81,20 @@ struct Reason {
     reason: Option<String>,
 }
 
+/// Before a job is changed: whether the change is meant for it as it is now.
+fn meant(transaction: &mut Transaction<'_>, id: &str, preconditions: &Preconditions) -> Result<(), Problem> {
+    match jobs::get(transaction, id)? {
+        Some(job) => preconditions.check(Some(&ETag::of_content(&JobView::from(job)))),
+        None => Ok(()),
+    }
+}
+
 async fn cancel(
     State(operations): State<Operations>,
     Path(id): Path<String>,
     caller: Caller,
     wait: Wait,
+    preconditions: Preconditions,
     OptionalJson(Reason { reason }): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     let reason = match reason {
@@ -80,7 +102,13 @@ async fn cancel(
         None => format!("cancelled by {}", caller.name),
     };
     let job = id.clone();
-    let cancelled = operations.store().write(move |transaction| jobs::cancel(transaction, &job, &reason)).await?;
+    let cancelled = operations
+        .store()
+        .write(move |transaction| {
+            meant(transaction, &job, &preconditions)?;
+            Ok::<_, Problem>(jobs::cancel(transaction, &job, &reason)?)
+        })
+        .await?;
     match cancelled {
         Cancelled::AlreadyEnded(state) => {
             Err(Problem::conflict(format!("the job has ended: it is {}; there is nothing to cancel", state.as_str())))
@@ -89,19 +117,24 @@ async fn cancel(
     }
 }
 
-async fn retry(State(operations): State<Operations>, Path(id): Path<String>, wait: Wait) -> Result<Response, Problem> {
+async fn retry(
+    State(operations): State<Operations>,
+    Path(id): Path<String>,
+    wait: Wait,
+    preconditions: Preconditions,
+) -> Result<Response, Problem> {
     let (job, asked) = (id.clone(), operations.clone());
-    let retried = operations
+    operations
         .store()
         .write(move |transaction| {
-            let queued = jobs::retry(transaction, &job)?;
+            meant(transaction, &job, &preconditions)?;
+            let queued = jobs::retry(transaction, &job).map_err(|error| match error {
+                Error::Invalid(detail) => Problem::conflict(detail),
+                error => error.into(),
+            })?;
             // A refusal takes the transaction back.
-            asked.refusal(transaction, &queued)?.map_or(Ok(()), |why| Err(Error::Invalid(why)))
+            asked.refusal(transaction, &queued)?.map_or(Ok(()), |why| Err(Problem::conflict(why)))
         })
-        .await;
-    match retried {
-        Err(Error::Invalid(detail)) => Err(Problem::conflict(detail)),
-        Err(error) => Err(error.into()),
-        Ok(_) => operations.accepted(&id, wait).await,
-    }
+        .await?;
+    operations.accepted(&id, wait).await
 }
