@@ -605,6 +605,13 @@ fn jobs_are_listed_in_pages_by_what_is_asked_for(place: &Place) {
     assert_eq!(all("object=node/1").len(), 12);
     assert_eq!(all("object=node/1&kind=test.work").len(), 10);
     assert_eq!(all("state=done").len(), 0);
+    let (mut rising, falling) = (all("kind=test.play"), all("kind=test.play&order=desc"));
+    rising.reverse();
+    assert_eq!(falling, rising);
+    assert_eq!(site.get("/jobs/v1/jobs?order=random").status, 400);
+    let newest = site.send(&Request::new("POST", "/test/work")).json()["id"].as_str().unwrap().to_owned();
+    let listed = Ended::of(command(site.port, &["list", "--limit", "1", "--output", "json"]).output().unwrap());
+    assert_eq!(listed.json()["jobs"][0]["id"], newest, "what was queued last is not in the list");
     let begun = site.claim();
     assert_eq!(all("state=running"), [begun.id]);
     assert!(all("state=queued&kind=test.work").len() >= 19);

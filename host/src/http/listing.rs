@@ -29,6 +29,17 @@ const LONGEST_CURSOR: usize = 1024;
 #[serde(deny_unknown_fields)]
 pub struct NoFilters {}
 
+/// In which order a list is, as a filter `order` of those that can be read from either end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// By rising key, the oldest first.
+    #[default]
+    Asc,
+    /// By falling key, the newest first. What comes while somebody pages is on no later page.
+    Desc,
+}
+
 /// What a request for a list asks for. `F` names the filters: a struct of optional fields that denies unknown ones.
 #[derive(Clone, Debug)]
 pub struct Listing<F = NoFilters> {

@@ -30,7 +30,7 @@ pub use health::{Check, Readiness};
 pub use holds::{HoldTargets, HoldView};
 pub use idempotency::{Confidential, IdempotencyKey};
 pub use jobs::{JobView, Operations, Retries, Wait};
-pub use listing::{Listing, NoFilters, Parameters, decode};
+pub use listing::{Listing, NoFilters, Order, Parameters, decode};
 pub use metrics::Metrics;
 pub use peer::Peer;
 pub use precondition::{ETag, Preconditions};

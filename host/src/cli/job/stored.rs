@@ -49,7 +49,7 @@ fn path(id: &str) -> Result<String, Failure> {
 }
 
 pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
-    let mut query = format!("/jobs/v1/jobs?limit={}", filter.limit);
+    let mut query = format!("/jobs/v1/jobs?order=desc&limit={}", filter.limit);
     for (name, value) in [("state", &filter.state), ("kind", &filter.kind), ("object", &filter.object)] {
         query.extend(value.iter().map(|value| format!("&{name}={value}")));
     }
@@ -82,7 +82,7 @@ pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
     });
     output::table(&["ID", "KIND", "OBJECT", "STATE", "ATTEMPT", "CREATED", "SAID"], rows);
     if answer["next"].is_string() {
-        output::note("there are more; --limit, --state, --kind and --object choose");
+        output::note("there are older ones; --limit, --state, --kind and --object choose");
     }
     Ok(())
 }

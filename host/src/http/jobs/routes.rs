@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{JobView, Operations, Retries, Wait, events};
 use crate::{
-    http::{Access, Caller, ETag, Listing, OptionalJson, Preconditions, Problem, Routes},
+    http::{Access, Caller, ETag, Listing, OptionalJson, Order, Preconditions, Problem, Routes},
     store::{
         Error, Store, Transaction,
         jobs::{self, Cancelled, Filter, State as JobState},
@@ -19,7 +19,12 @@ use crate::{
 
 pub(in crate::http) fn routes(store: Store, retries: Vec<Arc<dyn Retries>>) -> Routes {
     Routes::new()
-        .get("/jobs/v1/jobs", Access::Viewer, "jobs, oldest first; by state, kind, object", list)
+        .get(
+            "/jobs/v1/jobs",
+            Access::Viewer,
+            "jobs, oldest first, with order=desc newest first; by state, kind, object",
+            list,
+        )
         .get("/jobs/v1/jobs/{id}", Access::Viewer, "one job; ?wait=N waits for its end", show)
         .get("/jobs/v1/jobs/{id}/events", Access::Viewer, "how a job goes, as server-sent events", events::stream)
         .conditional(|routes| {
@@ -46,12 +51,14 @@ struct Filters {
     state: Option<String>,
     kind: Option<String>,
     object: Option<String>,
+    #[serde(default)]
+    order: Order,
 }
 
 async fn list(State(operations): State<Operations>, listing: Listing<Filters>) -> Result<Response, Problem> {
     let state = listing.filters.state.as_deref().map(known_state).transpose()?;
-    let Filters { kind, object, .. } = listing.filters.clone();
-    let filter = Filter { state, kind, object, after: listing.after()? };
+    let Filters { kind, object, order, .. } = listing.filters.clone();
+    let filter = Filter { state, kind, object, newest_first: order == Order::Desc, after: listing.after()? };
     let rows = u32::try_from(listing.rows()).unwrap_or(u32::MAX);
     let found = operations.store().read(move |transaction| jobs::list(transaction, &filter, rows)).await?;
     let found = found.into_iter().map(JobView::from).collect();
