@@ -131,7 +131,11 @@ async fn drain(
     caller: Caller,
     OptionalJson(reason): OptionalJson<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let (node, is_drained) = pool.drain(&id, &reason.by(&caller)).await?;
+    let (node, is_drained) = match pool.drain(&id, &reason.by(&caller)).await {
+        // It is there and is not spare.
+        Err(TakeError::NotThere(why)) if pool.show(&id).await?.is_some() => return Err(Problem::conflict(why)),
+        done => done?,
+    };
     let Json(mut body) = told(&pool, node).await?;
     body["drained"] = json!(is_drained);
     Ok(Json(body))

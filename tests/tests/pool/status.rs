@@ -188,6 +188,14 @@ fn a_node_is_found_by_the_clouds_id_and_drained_once() {
     let taken = world.site.expect(0, &["pool", "take", "--owner", "alice", "--output", "json"]).json();
     let again = world.site.expect(0, &["pool", "drain", id(&taken["node"]), "--reason", "another"]);
     assert!(again.out.contains("is taken by alice already; nothing done"), "{again:?}");
+
+    // One that is not in the stock cannot leave it, which is something else than not to be there.
+    world.site.expect(0, &["pool", "retire", in_cloud]);
+    let drain = |node: &str| world.post(&format!("/pool/v1/nodes/{node}/drain"), &json!({}));
+    let refused = drain(id(&node));
+    assert_eq!((refused.status, refused.json()["type"].clone()), (409, json!("conflict")), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("only a spare one is drained"), "{refused:?}");
+    assert_eq!(drain("nobody").status, 404);
     daemon.stop();
 }
 
