@@ -182,7 +182,10 @@ fn a_node_is_found_by_the_clouds_id_and_drained_once() {
     assert!(held.out.contains(id(&node)), "{held:?}");
     world.site.expect(0, &["hold", "lift", in_cloud]);
     let drained = world.site.expect(0, &["pool", "drain", in_cloud, "--reason", "a loud fan"]);
-    assert!(drained.out.contains("is taken") && !drained.out.contains("already"), "{drained:?}");
+    assert!(
+        drained.out.contains("is drained: it is out of the stock") && !drained.out.contains("already"),
+        "{drained:?}"
+    );
     let explained = world.site.expect(0, &["explain", in_cloud]);
     assert!(explained.out.contains("drained") && explained.out.contains("reason=a loud fan (by "), "{explained:?}");
     let taken = world.site.expect(0, &["pool", "take", "--owner", "alice", "--output", "json"]).json();
