@@ -358,6 +358,8 @@ fn bodies_are_bounded_of_one_type_and_strictly_read() {
         (json, r#"{"name": "a", "size": -1}"#, 400, "invalid_body", "size"),
         (json, r#"{"name": "a"}"#, 400, "invalid_body", "missing field `size`"),
         (json, "", 400, "invalid_body", "no body"),
+        (json, r#"["a", 1]"#, 400, "invalid_body", "expected an object"),
+        (json, "null", 400, "invalid_body", "expected an object"),
         (json, "\u{1}", 400, "bad_request", "no JSON"),
     ] {
         let answer = post(kind, body);

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header::CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{error::Category, json};
 
 use super::{Problem, ProblemKind, context::Context};
@@ -88,11 +88,20 @@ pub(super) async fn read(body: Body, limit: usize, timeout: Duration) -> Result<
     })
 }
 
-/// JSON as what is expected, or a problem that says where it is not.
+/// JSON as what is expected, or a problem that says where it is not. It is an object, whatever serde would take for one: a struct's
+/// fields without their names, as a list, have nothing that says what is meant.
 ///
 /// # Errors
 /// 400 with `line` and `column`, and for a field with `field`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    if bytes.get(begin) != Some(&b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        let before = bytes.get(..begin).unwrap_or_default().rsplit(|byte| *byte == b'\n');
+        let (line, column) = (before.clone().count(), before.take(1).map(<[u8]>::len).sum::<usize>() + 1);
+        return Err(Problem::new(ProblemKind::INVALID_BODY, "the body is no object; expected an object")
+            .with("line", json!(line))
+            .with("column", json!(column)));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -204,7 +213,7 @@ mod tests {
         let body = refused(r#"{"name": "\u0000", "nodes": []}"#).await;
         assert_eq!(body["type"], "invalid_body");
         assert!(parse::<Wanted>(br#"{"name": "\\u0000", "nodes": []}"#).is_ok());
-        for body in ["[]", "7", "[\"x\"]"] {
+        for body in ["[]", "7", "[\"x\"]", r#"["x", []]"#, "null", "\n \"{}\""] {
             let body = refused(body).await;
             let detail = body["detail"].as_str().unwrap();
             assert!(detail.ends_with("expected an object"), "{detail}");
