@@ -560,8 +560,10 @@ fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled(place: &Place
     let accepted = site.send(&Request::new("POST", "/test/work").header("prefer", "wait=1"));
     assert_eq!((accepted.status, accepted.header("preference-applied")), (202, Some("wait=1")));
     let path = accepted.header("location").unwrap().to_owned();
-    let cancel = Request::new("POST", &format!("{path}/cancel")).json(&json!({ "reason": "not wanted" }));
-    let cancelled = site.send(&cancel).json();
+    let cancel =
+        |reason: &str| site.send(&Request::new("POST", &format!("{path}/cancel")).json(&json!({ "reason": reason })));
+    assert_eq!((cancel("two\nlines").status, cancel("").json()["field"].clone()), (400, json!("reason")));
+    let cancelled = cancel("not wanted").json();
     assert_eq!(cancelled["state"], "cancelled");
     assert!(cancelled["error"].as_str().unwrap().contains("not wanted"), "{cancelled}");
     let retried = site.send(&Request::new("POST", &format!("{path}/retry")));

@@ -12,16 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Access, Caller, ETag, JsonBody, Listing, NoFilters, Preconditions, Problem, ProblemKind, RequestId, Routes, Time,
+    Access, Caller, ETag, JsonBody, Listing, NoFilters, Preconditions, Problem, Reason, RequestId, Routes, Time,
 };
 use crate::store::{
     Error, Store, Transaction,
     events::{self, NewEvent},
     holds::{self, Hold},
 };
-
-/// The longest reason, in characters.
-const LONGEST_REASON: usize = 500;
 
 /// What a service knows that can be held. A hold of nothing would be no hold, so a word that nobody knows is refused.
 pub trait HoldTargets: Send + Sync {
@@ -80,7 +77,7 @@ async fn list(State(holds): State<Holds>, listing: Listing<NoFilters>) -> Result
 struct Wanted {
     /// A service, an object's id or its name; nothing for everything.
     target: Option<String>,
-    reason: String,
+    reason: Reason,
 }
 
 async fn put(
@@ -89,11 +86,7 @@ async fn put(
     RequestId(request_id): RequestId,
     JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<Response, Problem> {
-    let reason = wanted.reason.trim().to_owned();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
-        let detail = format!("reason: 1 to {LONGEST_REASON} characters on one line, for whoever finds the hold");
-        return Err(Problem::new(ProblemKind::INVALID_BODY, detail).with("field", json!("reason")));
-    }
+    let reason = wanted.reason.into_text();
     let target = wanted.target.as_deref().unwrap_or(holds::ALL);
     let missing = || {
         Problem::not_found(format!(

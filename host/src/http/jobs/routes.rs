@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{JobView, Operations, Retries, Wait, events};
 use crate::{
-    http::{Access, Caller, ETag, Listing, OptionalJson, Order, Preconditions, Problem, Routes},
+    http::{Access, Caller, ETag, Listing, OptionalJson, Order, Preconditions, Problem, Routes, Why},
     store::{
         Error, Store, Transaction,
         jobs::{self, Cancelled, Filter, State as JobState},
@@ -82,12 +82,6 @@ async fn show(
     Ok(preconditions.answer(&ETag::of_content(&job), &job))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    reason: Option<String>,
-}
-
 /// Before a job is changed: whether the change is meant for it as it is now.
 fn meant(transaction: &mut Transaction<'_>, id: &str, preconditions: &Preconditions) -> Result<(), Problem> {
     match jobs::get(transaction, id)? {
@@ -102,10 +96,10 @@ async fn cancel(
     caller: Caller,
     wait: Wait,
     preconditions: Preconditions,
-    OptionalJson(Reason { reason }): OptionalJson<Reason>,
+    OptionalJson(Why { reason }): OptionalJson<Why>,
 ) -> Result<Response, Problem> {
     let reason = match reason {
-        Some(reason) => format!("cancelled by {}: {reason}", caller.name),
+        Some(reason) => format!("cancelled by {}: {}", caller.name, reason.into_text()),
         None => format!("cancelled by {}", caller.name),
     };
     let job = id.clone();
