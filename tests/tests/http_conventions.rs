@@ -556,6 +556,13 @@ fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled(place: &Place
     assert_eq!((gone.status, gone.json()["type"].clone()), (409, json!("conflict")));
     assert_eq!(site.send(&Request::new("POST", &format!("{path}/retry"))).status, 409);
 
+    // A wait beyond the longest is refused before anything is done.
+    let queued = || site.get("/jobs/v1/jobs?kind=test.work").json()["jobs"].as_array().unwrap().len();
+    let before = queued();
+    let refused = site.send(&Request::new("POST", "/test/work?wait=500"));
+    assert_eq!((refused.status, refused.json()["parameter"].clone(), queued()), (400, json!("wait"), before));
+    assert_eq!(site.get(&format!("{path}?wait=121")).status, 400);
+
     // A short wait ends with 202; one that waits is cancelled at once, and queued again on request.
     let accepted = site.send(&Request::new("POST", "/test/work").header("prefer", "wait=1"));
     assert_eq!((accepted.status, accepted.header("preference-applied")), (202, Some("wait=1")));
