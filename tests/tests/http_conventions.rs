@@ -367,7 +367,13 @@ fn bodies_are_bounded_of_one_type_and_strictly_read() {
         assert_eq!((answer.status, &problem["type"]), (status, &json!(word)), "{body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{body}: {problem}");
     }
-    assert_eq!(post(json, r#"{"nmae": "a", "size": 1}"#).json()["field"], "nmae");
+    for (body, field) in [
+        (r#"{"nmae": "a", "size": 1}"#, json!("nmae")),
+        (r#"{"name": "a"}"#, json!("size")),
+        ("{\"name\": \"a\", ", Value::Null),
+    ] {
+        assert_eq!(post(json, body).json()["field"], field, "{body}");
+    }
     assert_eq!(site.calls(), 0);
     assert_eq!(post("application/vnd.x+json; charset=utf-8", r#"{"name": "a", "size": 1}"#).status, 201);
 
@@ -399,15 +405,16 @@ fn a_list_is_read_to_its_end_page_by_page() {
         path = target.to_owned();
     }
     assert_eq!(seen, (1..=25).step_by(2).collect::<Vec<u64>>());
-    for (query, says) in [
-        ("limit=0", "1 to 1000"),
-        ("limit=x", "1 to 1000"),
-        ("cursor=%21", "cursor"),
-        ("cursor=bm9uc2Vuc2U", "cursor"),
-        ("party=odd", "did you mean \"parity\"?"),
+    for (query, parameter, says) in [
+        ("limit=0", "limit", "1 to 1000"),
+        ("limit=x", "limit", "1 to 1000"),
+        ("cursor=%21", "cursor", "cursor"),
+        ("cursor=bm9uc2Vuc2U", "cursor", "cursor"),
+        ("party=odd", "party", "did you mean \"parity\"?"),
+        ("nonsense=1", "nonsense", "expected one of parity, limit, cursor"),
     ] {
         let answer = site.get(&format!("/test/numbers?{query}"));
-        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!(parameter)), "{query}");
         assert!(answer.json()["detail"].as_str().unwrap().contains(says), "{query}: {}", answer.body);
     }
 }
@@ -579,7 +586,10 @@ fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled(place: &Place
     let all = site.get("/jobs/v1/jobs?kind=test.work").json();
     assert_eq!(all["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(site.get("/jobs/v1/jobs?state=done").json()["jobs"].as_array().unwrap().len(), 1);
-    assert_eq!(site.get("/jobs/v1/jobs?state=over").status, 400);
+    for (query, parameter) in [("state=over", "state"), ("order=random", "order")] {
+        let refused = site.get(&format!("/jobs/v1/jobs?{query}"));
+        assert_eq!((refused.status, refused.json()["parameter"].clone()), (400, json!(parameter)));
+    }
     assert_eq!(site.get("/jobs/v1/jobs/none").status, 404);
     assert_eq!(site.get("/jobs/v1/jobs/none/events").status, 404);
 }

@@ -7,6 +7,7 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{JobView, Operations, Retries, Wait, events};
 use crate::{
@@ -68,7 +69,9 @@ async fn list(State(operations): State<Operations>, listing: Listing<Filters>) -
 fn known_state(name: &str) -> Result<JobState, Problem> {
     JobState::from_name(name).ok_or_else(|| {
         let known: Vec<_> = JobState::ALL.iter().map(|state| state.as_str()).collect();
-        Problem::bad_request(format!("the parameter state: found {name:?}; expected one of {}", known.join(", ")))
+        let found: String = name.chars().take(80).collect();
+        Problem::bad_request(format!("the parameter state: found {found:?}; expected one of {}", known.join(", ")))
+            .with("parameter", json!("state"))
     })
 }
 
