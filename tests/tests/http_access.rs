@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -161,6 +161,12 @@ fn every_route_asks_who_calls_on_every_listener() {
                 assert_eq!(!refused, suffices(&access, role), "{route} as {role} over {name}: {}", answer.status);
                 if refused {
                     assert_eq!(answer.status, 403, "{route} as {role}");
+                    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                    let (_, takes) = detail.split_once(&format!("not for the role {role}; it takes ")).unwrap();
+                    let all = ["viewer", "operator", "admin", "device", "tenant"];
+                    let enough = all.into_iter().filter(|role| suffices(&access, role));
+                    let told: BTreeSet<_> = takes.split(" or ").collect();
+                    assert_eq!(told, enough.collect(), "{route} as {role}");
                 }
                 walked += 1;
             }
