@@ -797,6 +797,8 @@ fn the_commands_list_follow_cancel_and_retry_jobs() {
     let endless = jobs::NewJob { max_attempts: u32::MAX, ..jobs::NewJob::new("test.endless", "") };
     let accepted = site.bench.store.write(move |transaction| jobs::accept(transaction, &endless).map(drop));
     site.runtime.block_on(accepted).unwrap();
+    let told = run(&["list", "--kind", "test.endless", "--output", "json"]).json();
+    assert_eq!(told["jobs"][0]["max_attempts"], Value::Null, "{told}");
     let row = run(&["list", "--kind", "test.endless"]).out;
     assert_eq!(row.lines().nth(1).unwrap().split_whitespace().nth(4), Some("0"), "{row}");
 
@@ -809,6 +811,8 @@ fn the_commands_list_follow_cancel_and_retry_jobs() {
         let job = run(&["show", &id, "--output", "json"]).json();
         (job["cancel_requested"] == true).then_some(())
     });
+    let listed = run(&["list", "--state", "running"]).out;
+    assert!(listed.contains("running, cancel asked for"), "{listed}");
     let done = site.bench.store.write(move |transaction| jobs::complete(transaction, &lease, Some("{}")));
     site.runtime.block_on(done).unwrap();
     let late = Ended::of(watched.wait_with_output().unwrap());
