@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite stops where something is wrong")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -161,6 +161,12 @@ fn every_route_asks_who_calls_on_every_listener() {
                 assert_eq!(!refused, suffices(&access, role), "{route} as {role} over {name}: {}", answer.status);
                 if refused {
                     assert_eq!(answer.status, 403, "{route} as {role}");
+                    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                    let (_, takes) = detail.split_once(&format!("not for the role {role}; it takes ")).unwrap();
+                    let all = ["viewer", "operator", "admin", "device", "tenant"];
+                    let enough = all.into_iter().filter(|role| suffices(&access, role));
+                    let told: BTreeSet<_> = takes.split(" or ").collect();
+                    assert_eq!(told, enough.collect(), "{route} as {role}");
                 }
                 walked += 1;
             }
@@ -545,6 +551,18 @@ fn a_worker_alone_keeps_no_state_and_has_no_tokens() {
     assert!(!site.path().join("state/capstan.db").exists());
     let refused = site.expect(1, &["token", "list"]);
     assert!(refused.error.contains("keeps no state"), "{}", refused.error);
+    // What comes with a role says with which, whoever asks for any of it.
+    for (command, role) in [
+        (&["pool", "status"][..], "pool-manager"),
+        (&["cloud", "list"], "orchestrator or pool-manager"),
+        (&["identity", "list"], "lbaas or pool-manager"),
+    ] {
+        let refused = site.expect(1, command);
+        let says = format!("this daemon does not run the role {role}; set daemon.roles");
+        assert!(refused.error.contains(&says), "{command:?}: {}", refused.error);
+    }
+    let said = |path: &str| Request::new("GET", path).send(site.http_port).json()["detail"].to_string();
+    assert!(said("/v1/devices").contains("the role lbaas;") && said("/pool/v10").contains("no such path"));
     let body: Value = Request::new("GET", "/").send(site.http_port).json();
     assert!(!body["routes"].to_string().contains("/v1/devices"));
 }

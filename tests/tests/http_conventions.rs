@@ -72,7 +72,7 @@ fn routes(bench: Bench) -> Routes {
         .get("/test/driver", Access::Viewer, "a driver's error", driver)
         .get("/test/numbers", Access::Viewer, "a list", numbers)
         .get("/test/things/{id}", Access::Viewer, "a thing", thing)
-        .put("/test/things/{id}", Access::Operator, "change a thing", change)
+        .conditional(|routes| routes.put("/test/things/{id}", Access::Operator, "change a thing", change))
         .post("/test/things", Access::Operator, "make a thing", make)
         .post("/test/secrets", Access::Operator, "make a secret", secret)
         .post("/test/held", Access::Operator, "make a thing when it is let", held)
@@ -358,6 +358,8 @@ fn bodies_are_bounded_of_one_type_and_strictly_read() {
         (json, r#"{"name": "a", "size": -1}"#, 400, "invalid_body", "size"),
         (json, r#"{"name": "a"}"#, 400, "invalid_body", "missing field `size`"),
         (json, "", 400, "invalid_body", "no body"),
+        (json, r#"["a", 1]"#, 400, "invalid_body", "expected an object"),
+        (json, "null", 400, "invalid_body", "expected an object"),
         (json, "\u{1}", 400, "bad_request", "no JSON"),
     ] {
         let answer = post(kind, body);
@@ -365,7 +367,13 @@ fn bodies_are_bounded_of_one_type_and_strictly_read() {
         assert_eq!((answer.status, &problem["type"]), (status, &json!(word)), "{body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(says), "{body}: {problem}");
     }
-    assert_eq!(post(json, r#"{"nmae": "a", "size": 1}"#).json()["field"], "nmae");
+    for (body, field) in [
+        (r#"{"nmae": "a", "size": 1}"#, json!("nmae")),
+        (r#"{"name": "a"}"#, json!("size")),
+        ("{\"name\": \"a\", ", Value::Null),
+    ] {
+        assert_eq!(post(json, body).json()["field"], field, "{body}");
+    }
     assert_eq!(site.calls(), 0);
     assert_eq!(post("application/vnd.x+json; charset=utf-8", r#"{"name": "a", "size": 1}"#).status, 201);
 
@@ -397,15 +405,16 @@ fn a_list_is_read_to_its_end_page_by_page() {
         path = target.to_owned();
     }
     assert_eq!(seen, (1..=25).step_by(2).collect::<Vec<u64>>());
-    for (query, says) in [
-        ("limit=0", "1 to 1000"),
-        ("limit=x", "1 to 1000"),
-        ("cursor=%21", "cursor"),
-        ("cursor=bm9uc2Vuc2U", "cursor"),
-        ("party=odd", "did you mean \"parity\"?"),
+    for (query, parameter, says) in [
+        ("limit=0", "limit", "1 to 1000"),
+        ("limit=x", "limit", "1 to 1000"),
+        ("cursor=%21", "cursor", "cursor"),
+        ("cursor=bm9uc2Vuc2U", "cursor", "cursor"),
+        ("party=odd", "party", "did you mean \"parity\"?"),
+        ("nonsense=1", "nonsense", "expected one of parity, limit, cursor"),
     ] {
         let answer = site.get(&format!("/test/numbers?{query}"));
-        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!(parameter)), "{query}");
         assert!(answer.json()["detail"].as_str().unwrap().contains(says), "{query}: {}", answer.body);
     }
 }
@@ -422,6 +431,15 @@ fn what_changed_meanwhile_is_not_overwritten() {
     assert_eq!(site.send(&put.clone().header("if-match", tag)).status, 200);
     let stale = site.send(&put.header("if-match", "\"2\""));
     assert_eq!((stale.status, stale.json()["type"].clone()), (412, json!("precondition_failed")));
+
+    // Where there is nothing to hold a condition against, nothing is done either; also not under a key.
+    for tag in [tag, "*"] {
+        let make = Request::new("POST", "/test/things").json(&thing_of("a")).header("if-match", tag);
+        let refused = site.send(&make.header("idempotency-key", "conditional"));
+        assert_eq!((refused.status, refused.json()["type"].clone()), (412, json!("precondition_failed")));
+        assert!(refused.json()["detail"].as_str().unwrap().contains("has no ETag"), "{}", refused.body);
+    }
+    assert_eq!(site.calls(), 0);
 }
 
 fn a_key_does_its_request_once(place: &Place) {
@@ -545,12 +563,21 @@ fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled(place: &Place
     assert_eq!((gone.status, gone.json()["type"].clone()), (409, json!("conflict")));
     assert_eq!(site.send(&Request::new("POST", &format!("{path}/retry"))).status, 409);
 
+    // A wait beyond the longest is refused before anything is done.
+    let queued = || site.get("/jobs/v1/jobs?kind=test.work").json()["jobs"].as_array().unwrap().len();
+    let before = queued();
+    let refused = site.send(&Request::new("POST", "/test/work?wait=500"));
+    assert_eq!((refused.status, refused.json()["parameter"].clone(), queued()), (400, json!("wait"), before));
+    assert_eq!(site.get(&format!("{path}?wait=121")).status, 400);
+
     // A short wait ends with 202; one that waits is cancelled at once, and queued again on request.
     let accepted = site.send(&Request::new("POST", "/test/work").header("prefer", "wait=1"));
     assert_eq!((accepted.status, accepted.header("preference-applied")), (202, Some("wait=1")));
     let path = accepted.header("location").unwrap().to_owned();
-    let cancel = Request::new("POST", &format!("{path}/cancel")).json(&json!({ "reason": "not wanted" }));
-    let cancelled = site.send(&cancel).json();
+    let cancel =
+        |reason: &str| site.send(&Request::new("POST", &format!("{path}/cancel")).json(&json!({ "reason": reason })));
+    assert_eq!((cancel("two\nlines").status, cancel("").json()["field"].clone()), (400, json!("reason")));
+    let cancelled = cancel("not wanted").json();
     assert_eq!(cancelled["state"], "cancelled");
     assert!(cancelled["error"].as_str().unwrap().contains("not wanted"), "{cancelled}");
     let retried = site.send(&Request::new("POST", &format!("{path}/retry")));
@@ -559,7 +586,10 @@ fn long_work_is_a_job_that_can_be_waited_for_watched_and_cancelled(place: &Place
     let all = site.get("/jobs/v1/jobs?kind=test.work").json();
     assert_eq!(all["jobs"].as_array().unwrap().len(), 2);
     assert_eq!(site.get("/jobs/v1/jobs?state=done").json()["jobs"].as_array().unwrap().len(), 1);
-    assert_eq!(site.get("/jobs/v1/jobs?state=over").status, 400);
+    for (query, parameter) in [("state=over", "state"), ("order=random", "order")] {
+        let refused = site.get(&format!("/jobs/v1/jobs?{query}"));
+        assert_eq!((refused.status, refused.json()["parameter"].clone()), (400, json!(parameter)));
+    }
     assert_eq!(site.get("/jobs/v1/jobs/none").status, 404);
     assert_eq!(site.get("/jobs/v1/jobs/none/events").status, 404);
 }
@@ -596,6 +626,13 @@ fn jobs_are_listed_in_pages_by_what_is_asked_for(place: &Place) {
     assert_eq!(all("object=node/1").len(), 12);
     assert_eq!(all("object=node/1&kind=test.work").len(), 10);
     assert_eq!(all("state=done").len(), 0);
+    let (mut rising, falling) = (all("kind=test.play"), all("kind=test.play&order=desc"));
+    rising.reverse();
+    assert_eq!(falling, rising);
+    assert_eq!(site.get("/jobs/v1/jobs?order=random").status, 400);
+    let newest = site.send(&Request::new("POST", "/test/work")).json()["id"].as_str().unwrap().to_owned();
+    let listed = Ended::of(command(site.port, &["list", "--limit", "1", "--output", "json"]).output().unwrap());
+    assert_eq!(listed.json()["jobs"][0]["id"], newest, "what was queued last is not in the list");
     let begun = site.claim();
     assert_eq!(all("state=running"), [begun.id]);
     assert!(all("state=queued&kind=test.work").len() >= 19);
@@ -608,10 +645,16 @@ fn a_job_is_sent_again_only_when_it_has_changed(place: &Place) {
     let tag = read.header("etag").unwrap();
     let again = || site.send(&Request::new("GET", &path).header("if-none-match", tag));
     assert_eq!((again().status, again().body.as_str(), again().header("etag")), (304, "", Some(tag)));
+    let cancel = |tag: &str| site.send(&Request::new("POST", &format!("{path}/cancel")).header("if-match", tag));
+    let retry = |tag: &str| site.send(&Request::new("POST", &format!("{path}/retry")).header("if-match", tag));
+    assert_eq!((cancel("\"made-up\"").status, retry("\"made-up\"").status), (412, 412));
+    assert_eq!(again().status, 304, "a refused change changed something");
     site.claim();
     let changed = again();
     assert_eq!((changed.status, changed.json()["state"].clone()), (200, json!("running")));
     assert_ne!(changed.header("etag"), Some(tag));
+    assert_eq!(cancel(tag).status, 412);
+    assert_eq!(cancel(changed.header("etag").unwrap()).status, 202);
 }
 
 #[test]
@@ -754,6 +797,8 @@ fn the_commands_list_follow_cancel_and_retry_jobs() {
     let endless = jobs::NewJob { max_attempts: u32::MAX, ..jobs::NewJob::new("test.endless", "") };
     let accepted = site.bench.store.write(move |transaction| jobs::accept(transaction, &endless).map(drop));
     site.runtime.block_on(accepted).unwrap();
+    let told = run(&["list", "--kind", "test.endless", "--output", "json"]).json();
+    assert_eq!(told["jobs"][0]["max_attempts"], Value::Null, "{told}");
     let row = run(&["list", "--kind", "test.endless"]).out;
     assert_eq!(row.lines().nth(1).unwrap().split_whitespace().nth(4), Some("0"), "{row}");
 
@@ -766,6 +811,8 @@ fn the_commands_list_follow_cancel_and_retry_jobs() {
         let job = run(&["show", &id, "--output", "json"]).json();
         (job["cancel_requested"] == true).then_some(())
     });
+    let listed = run(&["list", "--state", "running"]).out;
+    assert!(listed.contains("running, cancel asked for"), "{listed}");
     let done = site.bench.store.write(move |transaction| jobs::complete(transaction, &lease, Some("{}")));
     site.runtime.block_on(done).unwrap();
     let late = Ended::of(watched.wait_with_output().unwrap());

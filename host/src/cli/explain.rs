@@ -6,6 +6,7 @@ use super::{
     exit::Outcome,
     output::{self, Output},
     place::{Place, runtime},
+    wait,
 };
 
 /// Asks and prints.
@@ -32,8 +33,8 @@ fn tell(told: &Value, indent: &str) {
         line("observed", &format!("by {}: {what}", output::text(&seen["by"])));
     }
     if let job @ Value::Object(_) = &told["job"] {
-        let (id, kind, state) = (output::text(&job["id"]), output::text(&job["kind"]), output::text(&job["state"]));
-        line("job", &format!("{id} {kind}, {state}, attempt {}", job["attempt"]));
+        let (id, kind) = (output::text(&job["id"]), output::text(&job["kind"]));
+        line("job", &format!("{id} {kind}, {}, attempt {}", wait::state(job), job["attempt"]));
     }
     if let Some(error) = told["last_error"].as_str() {
         line("error", error);

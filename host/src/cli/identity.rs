@@ -27,8 +27,8 @@ pub enum Command {
         /// Its serial number, as `capstan identity list` shows it
         serial: String,
         /// Why, for the record
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        reason: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Print the authority's certificate in PEM, and on standard error its fingerprint, by which nodes may know it
     Ca,
@@ -54,8 +54,8 @@ pub enum Command {
         /// Its id, as `capstan identity tokens` shows it: the part between the underscores
         id: String,
         /// Why, for the record
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        reason: String,
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 
@@ -64,11 +64,11 @@ pub fn run(place: &Place, command: Command) -> Outcome {
         let daemon = place.daemon()?;
         match command {
             Command::List { name } => list(place, &daemon, name).await,
-            Command::Revoke { serial, reason } => revoke(place, &daemon, &serial, &reason).await,
+            Command::Revoke { serial, reason } => revoke(place, &daemon, &serial, reason.as_deref()).await,
             Command::Ca => ca(place, &daemon).await,
             Command::Token { name, minutes } => token(place, &daemon, &name, minutes).await,
             Command::Tokens { name, all } => tokens(place, &daemon, name, all).await,
-            Command::RevokeToken { id, reason } => revoke_token(place, &daemon, &id, &reason).await,
+            Command::RevokeToken { id, reason } => revoke_token(place, &daemon, &id, reason.as_deref()).await,
         }
     })
 }
@@ -99,7 +99,7 @@ async fn whole_list(daemon: &Daemon, things: &str, filter: &str) -> Result<Vec<V
     }
 }
 
-async fn revoke(place: &Place, daemon: &Daemon, serial: &str, reason: &str) -> Outcome {
+async fn revoke(place: &Place, daemon: &Daemon, serial: &str, reason: Option<&str>) -> Outcome {
     if serial.is_empty() || !serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let text =
             "expected the serial number of a certificate: hexadecimal digits, as `capstan identity list` shows them";
@@ -148,14 +148,14 @@ async fn token(place: &Place, daemon: &Daemon, name: &str, minutes: u32) -> Outc
 
 /// A token that nobody has seen is good for nothing; it is revoked.
 async fn unseen(daemon: &Daemon, id: &str, error: &io::Error) -> Failure {
-    let what = match ask_to_revoke(daemon, id, "nobody has seen it").await {
+    let what = match ask_to_revoke(daemon, id, Some("nobody has seen it")).await {
         Ok(_) => "it is revoked again".to_owned(),
         Err(failure) => format!("it cannot be revoked either ({failure}): `capstan identity revoke-token {id}`"),
     };
     Failure::Failed(format!("the token {id} cannot be written to standard output: {error}; {what}"))
 }
 
-async fn ask_to_revoke(daemon: &Daemon, id: &str, reason: &str) -> Result<Value, Failure> {
+async fn ask_to_revoke(daemon: &Daemon, id: &str, reason: Option<&str>) -> Result<Value, Failure> {
     let path = format!("/identity/v1/tokens/{id}/revoke");
     daemon.ask(Ask::change(Method::POST, &path).json(&json!({ "reason": reason }))).await
 }
@@ -170,7 +170,7 @@ async fn tokens(place: &Place, daemon: &Daemon, name: Option<String>, all: bool)
     Ok(())
 }
 
-async fn revoke_token(place: &Place, daemon: &Daemon, id: &str, reason: &str) -> Outcome {
+async fn revoke_token(place: &Place, daemon: &Daemon, id: &str, reason: Option<&str>) -> Outcome {
     let revoked = ask_to_revoke(daemon, checked_id(id)?, reason).await?;
     match place.output {
         Output::Json => output::json(&revoked),

@@ -204,11 +204,13 @@ async fn change(place: &Place, daemon: &Daemon, node: &str, what: &str, reason: 
     hold::remind(&node["hold"]);
     print(place, &node, |node| {
         let (name, state) = (text(&node["name"]), text(&node["state"]));
-        if node["drained"] == false {
-            let by = node["owner"].as_str().map(|owner| format!(" by {owner}")).unwrap_or_default();
-            output::line(&format!("{name} is {state}{by} already; nothing done"));
-        } else {
-            output::line(&format!("{name} is {state}"));
+        match node["drained"].as_bool() {
+            Some(true) => output::line(&format!("{name} is drained: it is out of the stock")),
+            Some(false) => {
+                let by = node["owner"].as_str().map(|owner| format!(" by {owner}")).unwrap_or_default();
+                output::line(&format!("{name} is {state}{by} already; nothing done"));
+            }
+            None => output::line(&format!("{name} is {state}")),
         }
     });
     Ok(())

@@ -35,7 +35,9 @@ pub async fn operation(
     match place.output {
         Output::Json => output::json(&job),
         Output::Table if options.wait => output::line(&format!("job {id}: {state}")),
-        Output::Table => output::line(&format!("job {id}: {state}; `capstan job show {id}` tells how it goes")),
+        Output::Table => {
+            output::line(&format!("job {id}: {}; `capstan job show {id}` tells how it goes", self::state(&job)))
+        }
     }
     if options.wait && state != wanted {
         let reason = match job["error"].as_str() {
@@ -78,6 +80,13 @@ async fn ended(daemon: &Daemon, id: &str, first: Value) -> Result<Value, Failure
     Ok(last)
 }
 
+/// How far a job is, and whether it was asked to stop and has not yet.
+pub fn state(job: &Value) -> String {
+    let state = job["state"].as_str().unwrap_or_default();
+    let is_asked = job["cancel_requested"] == true && job["finished"].is_null();
+    format!("{state}{}", if is_asked { ", cancel asked for" } else { "" })
+}
+
 /// The job in an event of the stream; none in a comment.
 fn job_of(event: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(event).ok()?;
@@ -99,7 +108,7 @@ impl Progress {
         let line = format!(
             "{}: {}{}{}",
             job["kind"].as_str().unwrap_or("job"),
-            job["state"].as_str().unwrap_or_default(),
+            state(job),
             percent.unwrap_or_default(),
             text.unwrap_or_default(),
         );

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header::CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{error::Category, json};
 
 use super::{Problem, ProblemKind, context::Context};
@@ -88,15 +88,24 @@ pub(super) async fn read(body: Body, limit: usize, timeout: Duration) -> Result<
     })
 }
 
-/// JSON as what is expected, or a problem that says where it is not.
+/// JSON as what is expected, or a problem that says where it is not. It is an object, whatever serde would take for one: a struct's
+/// fields without their names, as a list, have nothing that says what is meant.
 ///
 /// # Errors
 /// 400 with `line` and `column`, and for a field with `field`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let begin = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or_default();
+    if bytes.get(begin) != Some(&b'{') && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        let before = bytes.get(..begin).unwrap_or_default().rsplit(|byte| *byte == b'\n');
+        let (line, column) = (before.clone().count(), before.take(1).map(<[u8]>::len).sum::<usize>() + 1);
+        return Err(Problem::new(ProblemKind::INVALID_BODY, "the body is no object; expected an object")
+            .with("line", json!(line))
+            .with("column", json!(column)));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
-        (Some(field).filter(|field| field != "."), error.into_inner())
+        let path = Some(error.path().to_string()).filter(|path| path != ".");
+        (path, error.into_inner())
     });
     let error = match parsed {
         Ok(value) => match json.end() {
@@ -109,26 +118,37 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         },
         Err(error) => error,
     };
-    let (field, error) = error;
+    let (path, error) = error;
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let text = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
     let problem = match error.classify() {
+        // Where a name was to come, its path is unknown.
         Category::Syntax | Category::Eof | Category::Io => {
             Problem::bad_request(format!("the body is no JSON: {text} at line {line}, column {column}"))
         }
         Category::Data => {
             let text = &plain(text);
             let remedy = meant(text).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-            let place = field.as_ref().map_or_else(String::new, |field| format!("{field}: "));
-            Problem::new(ProblemKind::INVALID_BODY, format!("{place}{text}{remedy}"))
+            let place = path.as_ref().map_or_else(String::new, |path| format!("{path}: "));
+            let field = match (missing(text), path) {
+                (Some(name), Some(path)) => Some(format!("{path}.{name}")),
+                (Some(name), None) => Some(name.to_owned()),
+                (None, path) => path,
+            };
+            let problem = Problem::new(ProblemKind::INVALID_BODY, format!("{place}{text}{remedy}"));
+            match field {
+                Some(field) => problem.with("field", json!(field)),
+                None => problem,
+            }
         }
     };
-    let problem = problem.with("line", json!(line)).with("column", json!(column));
-    Err(match field {
-        Some(field) => problem.with("field", json!(field)),
-        None => problem,
-    })
+    Err(problem.with("line", json!(line)).with("column", json!(column)))
+}
+
+/// The name of a field that there is not, out of serde's words.
+pub(super) fn missing(text: &str) -> Option<&str> {
+    text.strip_prefix("missing field `")?.split('`').next()
 }
 
 /// Whether a text in this JSON has the character NUL, which no text of the store may have.
@@ -194,6 +214,14 @@ mod tests {
     async fn a_faulty_body_is_told_by_line_column_and_field() {
         let body = refused("{\n \"name\": }").await;
         assert_eq!((&body["type"], &body["line"], &body["column"]), (&json!("bad_request"), &json!(2), &json!(10)));
+        for broken in ["{\"name\": \"x\", ", "{nodes", "{\"name\": tru}"] {
+            let body = refused(broken).await;
+            assert_eq!((&body["type"], &body["field"]), (&json!("bad_request"), &Value::Null), "{broken}");
+        }
+        for (body, field) in [(r#"{"name": "x"}"#, "nodes"), (r#"{"name": "x", "nodes": [{}]}"#, "nodes[0].address")] {
+            let body = refused(body).await;
+            assert_eq!((&body["type"], &body["field"]), (&json!("invalid_body"), &json!(field)));
+        }
         let body = refused(r#"{"nmae": "x"}"#).await;
         assert_eq!((&body["type"], &body["field"]), (&json!("invalid_body"), &json!("nmae")));
         assert!(body["detail"].as_str().unwrap().ends_with("did you mean \"name\"?"), "{body}");
@@ -204,7 +232,7 @@ mod tests {
         let body = refused(r#"{"name": "\u0000", "nodes": []}"#).await;
         assert_eq!(body["type"], "invalid_body");
         assert!(parse::<Wanted>(br#"{"name": "\\u0000", "nodes": []}"#).is_ok());
-        for body in ["[]", "7", "[\"x\"]"] {
+        for body in ["[]", "7", "[\"x\"]", r#"["x", []]"#, "null", "\n \"{}\""] {
             let body = refused(body).await;
             let detail = body["detail"].as_str().unwrap();
             assert!(detail.ends_with("expected an object"), "{detail}");

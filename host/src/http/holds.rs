@@ -11,15 +11,14 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Access, Caller, JsonBody, Listing, NoFilters, Problem, ProblemKind, RequestId, Routes, Time};
+use super::{
+    Access, Caller, ETag, JsonBody, Listing, NoFilters, Preconditions, Problem, Reason, RequestId, Routes, Time,
+};
 use crate::store::{
     Error, Store, Transaction,
     events::{self, NewEvent},
     holds::{self, Hold},
 };
-
-/// The longest reason, in characters.
-const LONGEST_REASON: usize = 500;
 
 /// What a service knows that can be held. A hold of nothing would be no hold, so a word that nobody knows is refused.
 pub trait HoldTargets: Send + Sync {
@@ -61,7 +60,8 @@ pub(super) fn routes(holds: Holds) -> Routes {
     Routes::new()
         .get("/holds/v1/holds", Access::Viewer, "what is held", list)
         .post("/holds/v1/holds", Access::Operator, "hold everything, a service or an object", put)
-        .delete("/holds/v1/holds/{target}", Access::Operator, "lift a hold", lift)
+        .get("/holds/v1/holds/{target}", Access::Viewer, "one hold", show)
+        .conditional(|routes| routes.delete("/holds/v1/holds/{target}", Access::Operator, "lift a hold", lift))
         .with_state(holds)
 }
 
@@ -77,7 +77,7 @@ async fn list(State(holds): State<Holds>, listing: Listing<NoFilters>) -> Result
 struct Wanted {
     /// A service, an object's id or its name; nothing for everything.
     target: Option<String>,
-    reason: String,
+    reason: Reason,
 }
 
 async fn put(
@@ -86,11 +86,7 @@ async fn put(
     RequestId(request_id): RequestId,
     JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<Response, Problem> {
-    let reason = wanted.reason.trim().to_owned();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
-        let detail = format!("reason: 1 to {LONGEST_REASON} characters on one line, for whoever finds the hold");
-        return Err(Problem::new(ProblemKind::INVALID_BODY, detail).with("field", json!("reason")));
-    }
+    let reason = wanted.reason.into_text();
     let target = wanted.target.as_deref().unwrap_or(holds::ALL);
     let missing = || {
         Problem::not_found(format!(
@@ -111,21 +107,45 @@ async fn put(
     Ok((StatusCode::CREATED, Json(HoldView::from(hold))).into_response())
 }
 
+async fn show(
+    State(holds): State<Holds>,
+    Path(target): Path<String>,
+    preconditions: Preconditions,
+) -> Result<Response, Problem> {
+    // What is held may be gone by now, so the word is tried as the scope that it was.
+    let of = async |scope: String| holds.store.read(move |transaction| holds::get(transaction, &scope)).await;
+    let mut found = of(target.clone()).await?;
+    if found.is_none()
+        && let Some(scope) = holds.scope(&target).await?
+    {
+        found = of(scope).await?;
+    }
+    let hold = HoldView::from(found.ok_or_else(|| not_held(&target))?);
+    Ok(preconditions.answer(&ETag::of_content(&hold), &hold))
+}
+
+fn not_held(target: &str) -> Problem {
+    Problem::not_found(format!("{target} is not held; `capstan hold list` shows what is"))
+}
+
 async fn lift(
     State(holds): State<Holds>,
     caller: Caller,
     RequestId(request_id): RequestId,
     Path(target): Path<String>,
+    preconditions: Preconditions,
 ) -> Result<Json<HoldView>, Problem> {
-    // What is held may be gone by now, so the word is tried as the scope that it was.
+    // As in `show`.
     let (by, word, targets) = (caller.name.clone(), target.clone(), holds.targets.clone());
     let lift = move |transaction: &mut Transaction<'_>, scope: &str| {
         let lifted = holds::lift(transaction, scope)?;
         if let Some(hold) = &lifted {
+            // A refusal takes the transaction back.
+            preconditions.check(Some(&ETag::of_content(&HoldView::from(hold.clone()))))?;
             note(transaction, hold, "lifted", &by, &request_id)?;
             targets.iter().try_for_each(|target| target.lifted(transaction))?;
         }
-        Ok::<_, Error>(lifted)
+        Ok::<_, Problem>(lifted)
     };
     let as_scope = lift.clone();
     let mut lifted = holds.store.write(move |transaction| as_scope(transaction, &word)).await?;
@@ -134,8 +154,7 @@ async fn lift(
     {
         lifted = holds.store.write(move |transaction| lift(transaction, &scope)).await?;
     }
-    let hold =
-        lifted.ok_or_else(|| Problem::not_found(format!("{target} is not held; `capstan hold list` shows what is")))?;
+    let hold = lifted.ok_or_else(|| not_held(&target))?;
     tracing::warn!(scope = hold.scope, by = caller.name, "a hold is lifted");
     Ok(Json(hold.into()))
 }

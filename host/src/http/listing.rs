@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::{
     Problem,
-    body::{has_nul, meant},
+    body::{has_nul, meant, missing},
 };
+use crate::config::nearest;
 
 const DEFAULT_LIMIT: usize = 100;
 const MOST: usize = 1000;
@@ -28,6 +29,17 @@ const LONGEST_CURSOR: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFilters {}
+
+/// In which order a list is, as a filter `order` of those that can be read from either end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// By rising key, the oldest first.
+    #[default]
+    Asc,
+    /// By falling key, the newest first. What comes while somebody pages is on no later page.
+    Desc,
+}
 
 /// What a request for a list asks for. `F` names the filters: a struct of optional fields that denies unknown ones.
 #[derive(Clone, Debug)]
@@ -58,8 +70,9 @@ impl<S: Sync, P: DeserializeOwned> FromRequestParts<S> for Parameters<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let (_, rest) = split(parts.uri.query().unwrap_or_default(), &["wait"])?;
-        strict(&rest).map(Self)
+        let own = ["wait"];
+        let (_, rest) = split(parts.uri.query().unwrap_or_default(), &own)?;
+        strict(&rest, &own).map(Self)
     }
 }
 
@@ -69,7 +82,8 @@ impl<F: DeserializeOwned> Listing<F> {
     /// # Errors
     /// 400 for a limit out of bounds, and for a filter that there is not.
     pub fn of(uri: &Uri) -> Result<Self, Problem> {
-        let (taken, rest) = split(uri.query().unwrap_or_default(), &["limit", "cursor"])?;
+        let own = ["limit", "cursor"];
+        let (taken, rest) = split(uri.query().unwrap_or_default(), &own)?;
         let [limit, cursor] = taken.try_into().unwrap_or_default();
         let stated = limit;
         let limit = match &stated {
@@ -80,7 +94,7 @@ impl<F: DeserializeOwned> Listing<F> {
                 .filter(|limit| (1..=MOST).contains(limit))
                 .ok_or_else(|| parameter("limit", text, &format!("a whole number from 1 to {MOST}")))?,
         };
-        let filters = strict(&rest)?;
+        let filters = strict(&rest, &own)?;
         let query = stated.map(|_| format!("limit={limit}")).into_iter().chain((!rest.is_empty()).then_some(rest));
         let query = query.collect::<Vec<_>>().join("&");
         Ok(Self { limit, filters, cursor, path: uri.path().to_owned(), query })
@@ -164,17 +178,35 @@ fn split(query: &str, names: &[&str]) -> Result<(Vec<Option<String>>, String), P
     Ok((taken, rest.join("&")))
 }
 
-/// A query held strictly against what is known.
-fn strict<P: DeserializeOwned>(query: &str) -> Result<P, Problem> {
-    let fault = |text: &str| {
-        let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
-        // The name stands before it and in it.
-        let text = text.find("unknown field").and_then(|at| text.get(at..)).unwrap_or(text);
-        let remedy = meant(text).map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-        Problem::bad_request(format!("the query: {}{remedy}", text.replace("unknown field", "unknown parameter")))
-    };
-    let uri: Uri = format!("/?{query}").parse().map_err(|_| fault("it is no query of an address"))?;
-    Query::<P>::try_from_uri(&uri).map(|Query(value)| value).map_err(|error| fault(&error.body_text()))
+/// A query held strictly against what is known. `own` are the parameters that were taken out of it.
+fn strict<P: DeserializeOwned>(query: &str, own: &[&str]) -> Result<P, Problem> {
+    let uri: Uri =
+        format!("/?{query}").parse().map_err(|_| Problem::bad_request("the query: it is no query of an address"))?;
+    Query::<P>::try_from_uri(&uri).map(|Query(value)| value).map_err(|error| fault(&error.body_text(), own))
+}
+
+/// What is wrong with a query, out of serde's words: `NAME: what is wrong`, or what is wrong alone.
+fn fault(text: &str, own: &[&str]) -> Problem {
+    let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    // The name stands before it and in it.
+    if let Some(at) = text.find("unknown field `") {
+        let mut quoted = text.get(at..).unwrap_or_default().split('`').skip(1).step_by(2);
+        let unknown = quoted.next().unwrap_or_default();
+        let known: Vec<_> = quoted.chain(own.iter().copied()).collect();
+        let remedy = nearest(unknown, known.iter().copied())
+            .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+        let detail = format!("the query: unknown parameter {unknown:?}, expected one of {}{remedy}", known.join(", "));
+        return Problem::bad_request(detail).with("parameter", json!(unknown));
+    }
+    let remedy = text
+        .split_once(": ")
+        .and_then(|(_, text)| meant(text))
+        .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    let problem = Problem::bad_request(format!("the query: {text}{remedy}"));
+    match missing(text).or_else(|| text.split_once(": ").map(|(name, _)| name)) {
+        Some(name) => problem.with("parameter", json!(name)),
+        None => problem,
+    }
 }
 
 fn parameter(name: &str, found: &str, expected: &str) -> Problem {
@@ -228,6 +260,8 @@ mod tests {
             ("limit=x", "limit"),
             ("limit=1&limit=2", "once"),
             ("sate=ready", "did you mean \\\"state\\\"?"),
+            ("sate=ready", "expected one of state, az, limit, cursor"),
+            ("limits=2", "did you mean \\\"limit\\\"?"),
             ("az=many", "invalid digit"),
         ] {
             let problem = listing(&format!("/x?{query}")).unwrap_err();

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Request},
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{ETAG, IF_MATCH, IF_NONE_MATCH},
         request::Parts,
     },
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -90,6 +91,16 @@ impl Preconditions {
         tag.set(&mut response);
         response
     }
+}
+
+/// Refuses a change under `If-Match` to what has no `ETag`: a condition that cannot be held is not passed over.
+pub(super) async fn refuse(request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(IF_MATCH) {
+        return next.run(request).await;
+    }
+    let detail =
+        "what this changes has no ETag, so If-Match cannot be held against it; nothing was done. Ask without If-Match";
+    Problem::new(ProblemKind::PRECONDITION_FAILED, detail).into_response()
 }
 
 /// Whether a list of tags names this one. The weak comparison of `If-None-Match` looks past `W/`; a weak tag matches no `If-Match`.

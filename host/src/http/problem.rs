@@ -72,7 +72,7 @@ kinds! {
     /// There is such a thing already.
     ALREADY_EXISTS = 409 "already_exists" "It exists already";
     /// `If-Match` or `If-None-Match` does not hold.
-    PRECONDITION_FAILED = 412 "precondition_failed" "It has changed meanwhile";
+    PRECONDITION_FAILED = 412 "precondition_failed" "A condition of the request does not hold";
     /// The body is too long.
     TOO_LARGE = 413 "too_large" "The body is too large";
     /// The body is of another type.

@@ -16,6 +16,7 @@ use super::{
     routes::Route,
 };
 use crate::{
+    config::Role,
     drivers::Registry,
     store::{Migration, Store},
 };
@@ -63,25 +64,48 @@ pub fn router(daemon: Daemon, services: Routes) -> Router {
     }
     let routes = routes.merge(services);
     let index = Arc::new(index(routes.described()));
+    let unserved: Arc<[_]> = unserved(routes.described()).collect();
     let routes = routes.get("/", Access::Viewer, "what is here", async move || Json((*index).clone()));
     let context =
         Context { limits: daemon.limits, gate: daemon.gate, store: daemon.store, figures, ending: daemon.ending };
     routes
         .into_router()
-        .fallback(no_such_path)
+        .fallback(async move |request| no_such_path(request, &unserved).await)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(Arc::new(context), layers::surround))
 }
 
-async fn no_such_path(request: Request) -> Response {
+/// The APIs that come with a role, by how their paths begin, and the roles that have them.
+const OF_ROLES: [(&str, &[Role]); 4] = [
+    ("/pool/v1", &[Role::PoolManager]),
+    ("/clouds/v1", &[Role::Orchestrator, Role::PoolManager]),
+    ("/v1/devices", &[Role::Lbaas]),
+    ("/identity/v1", &[Role::Lbaas, Role::PoolManager]),
+];
+
+/// Those of them that this daemon does not serve.
+fn unserved(routes: &[Route]) -> impl Iterator<Item = (&'static str, &'static [Role])> {
+    OF_ROLES.into_iter().filter(|(api, _)| !routes.iter().any(|route| is_of(route.path, api)))
+}
+
+fn is_of(path: &str, api: &str) -> bool {
+    path.strip_prefix(api).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+async fn no_such_path(request: Request, unserved: &[(&str, &[Role])]) -> Response {
     let path = request.uri().path();
-    let needs_store = ["/auth/v1/", "/jobs/v1/"].iter().any(|api| path.starts_with(api));
-    let detail = match Context::of(request.extensions()) {
-        Ok(context) if needs_store && context.store.is_none() => {
-            "this daemon keeps no state, so neither tokens nor jobs; give it a role that does, such as lbaas, or set \
-             http.anonymous = \"none\""
+    let needs_store = ["/auth/v1", "/jobs/v1", "/holds/v1"].iter().any(|api| is_of(path, api));
+    let detail = match (Context::of(request.extensions()), unserved.iter().find(|(api, _)| is_of(path, api))) {
+        (_, Some((_, roles))) => {
+            let roles: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+            format!("this daemon does not run the role {}; set daemon.roles", roles.join(" or "))
         }
-        _ => "there is no such path; / lists what is here",
+        (Ok(context), None) if needs_store && context.store.is_none() => {
+            "this daemon keeps no state, so neither tokens nor jobs nor holds; give it a role that does, such as \
+             lbaas, or set http.anonymous = \"none\""
+                .to_owned()
+        }
+        _ => "there is no such path; / lists what is here".to_owned(),
     };
     refuse_strangers(request, Problem::not_found(detail)).await
 }

@@ -15,8 +15,11 @@ use serde::Serialize;
 
 use super::{
     auth::{Access, guard},
-    idempotency,
+    idempotency, precondition,
 };
+
+/// Paths of APIs that clients of other systems know begin so; they keep the rules of those systems.
+const FOREIGN: &str = "/v1/";
 
 /// One route.
 #[derive(Clone, Debug, Serialize)]
@@ -36,11 +39,13 @@ pub struct Route {
 pub struct Routes<S = ()> {
     router: Router<S>,
     described: Vec<Route>,
+    /// Changes that are added now hold `If-Match` against what they change.
+    conditional: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Self {
-        Self { router: Router::new(), described: Vec::new() }
+        Self { router: Router::new(), described: Vec::new(), conditional: false }
     }
 }
 
@@ -100,16 +105,23 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.change("DELETE", path, access, summary, on(MethodFilter::DELETE, handler))
     }
 
+    /// Adds changes whose handlers take [`Preconditions`](super::Preconditions) and check them before they change anything. All other
+    /// changes refuse `If-Match`: nobody's condition is passed over.
+    #[must_use]
+    pub fn conditional(self, add: impl FnOnce(Self) -> Self) -> Self {
+        Self { conditional: false, ..add(Self { conditional: true, ..self }) }
+    }
+
     /// Adds all routes of another.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.described.extend(other.described);
-        Self { router: self.router.merge(other.router), described: self.described }
+        Self { router: self.router.merge(other.router), ..self }
     }
 
     /// Gives the handlers their state.
     pub fn with_state(self, state: S) -> Routes {
-        Routes { router: self.router.with_state(state), described: self.described }
+        Routes { router: self.router.with_state(state), described: self.described, conditional: false }
     }
 
     /// All routes, in the order in which they were added.
@@ -125,7 +137,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         summary: &'static str,
         handler: MethodRouter<S, Infallible>,
     ) -> Self {
-        self.add(method, path, access, summary, handler.route_layer(from_fn(idempotency::once)))
+        let once = handler.route_layer(from_fn(idempotency::once));
+        let checked = match self.conditional || path.starts_with(FOREIGN) {
+            true => once,
+            false => once.route_layer(from_fn(precondition::refuse)),
+        };
+        self.add(method, path, access, summary, checked)
     }
 
     fn add(
@@ -138,7 +155,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     ) -> Self {
         self.described.push(Route { method, path, access, summary });
         let guarded = handler.route_layer(from_fn_with_state(access, guard));
-        Self { router: self.router.route(path, guarded), described: self.described }
+        Self { router: self.router.route(path, guarded), ..self }
     }
 }
 

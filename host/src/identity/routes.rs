@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use super::{Certificate, EnrolmentToken, Identity, Refused, Request, TokenState};
 use crate::{
     http::{
-        Access, Attempts, Caller, Confidential, JsonBody, Listing, OptionalJson, Peer, Problem, ProblemKind, Routes,
+        Access, Attempts, Caller, Confidential, JsonBody, Listing, OptionalJson, Peer, Problem, ProblemKind, Reason,
+        Routes, Why,
     },
     telemetry::{Figures, names},
 };
@@ -215,9 +216,9 @@ async fn revoke_token(
     State(door): State<Door>,
     caller: Caller,
     Path(id): Path<String>,
-    OptionalJson(reason): OptionalJson<Reason>,
+    OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<EnrolmentToken>, Problem> {
-    let reason = reason.checked(&caller)?;
+    let reason = kept(why, &caller);
     let token = door.identity.revoke_token(&id, &reason).await?.ok_or_else(|| {
         Problem::not_found(
             "there is no enrolment token of this id; `capstan identity tokens` shows those that are unused",
@@ -245,32 +246,18 @@ async fn certificates(State(door): State<Door>, listing: Listing<Filters>) -> Re
     Ok(listing.page("certificates", found, |one| (one.issued.0, one.serial.clone())))
 }
 
-/// Why somebody revokes one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    #[serde(default)]
-    reason: String,
-}
-
-impl Reason {
-    /// The reason as it is kept: the caller's name where none is given.
-    fn checked(self, caller: &Caller) -> Result<String, Problem> {
-        let Self { reason } = self;
-        if reason.chars().count() > 500 || reason.chars().any(char::is_control) {
-            return Err(fault("reason", "at most 500 characters, none of them a control character"));
-        }
-        Ok(if reason.is_empty() { format!("revoked by {}", caller.name) } else { reason })
-    }
+/// The reason of a revocation as it is kept: the caller's name where none is given.
+fn kept(why: Why, caller: &Caller) -> String {
+    why.reason.map_or_else(|| format!("revoked by {}", caller.name), Reason::into_text)
 }
 
 async fn revoke(
     State(door): State<Door>,
     caller: Caller,
     Path(serial): Path<String>,
-    OptionalJson(reason): OptionalJson<Reason>,
+    OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<Certificate>, Problem> {
-    let reason = reason.checked(&caller)?;
+    let reason = kept(why, &caller);
     let serial = serial.to_ascii_lowercase();
     let revoked = door.identity.revoke(&serial, &reason).await?.ok_or_else(|| {
         Problem::not_found("there is no certificate of this serial number; `capstan identity list` shows all")

@@ -14,7 +14,7 @@ use super::{
     take,
 };
 use crate::{
-    http::{Access, Caller, HoldView, JsonBody, Listing, OptionalJson, Problem, ProblemKind, Routes, Time},
+    http::{Access, Caller, HoldView, JsonBody, Listing, OptionalJson, Problem, ProblemKind, Routes, Time, Why},
     store::events,
 };
 
@@ -103,20 +103,6 @@ fn unknown(id: &str) -> Problem {
     Problem::not_found(take::unknown(id))
 }
 
-/// Why somebody does something.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-impl Reason {
-    fn by(self, caller: &Caller) -> String {
-        self.reason.map_or_else(|| format!("by {}", caller.name), |reason| format!("{reason} (by {})", caller.name))
-    }
-}
-
 /// A node after a command. A hold does not stop the command and is told of.
 async fn told(pool: &Pool, node: Node) -> Result<Json<Value>, Problem> {
     let hold = pool.held(&node).await?.map(HoldView::from);
@@ -129,9 +115,13 @@ async fn drain(
     State(pool): State<Pool>,
     Path(id): Path<String>,
     caller: Caller,
-    OptionalJson(reason): OptionalJson<Reason>,
+    OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<Value>, Problem> {
-    let (node, is_drained) = pool.drain(&id, &reason.by(&caller)).await?;
+    let (node, is_drained) = match pool.drain(&id, &why.by(&caller)).await {
+        // It is there and is not spare.
+        Err(TakeError::NotThere(detail)) if pool.show(&id).await?.is_some() => return Err(Problem::conflict(detail)),
+        done => done?,
+    };
     let Json(mut body) = told(&pool, node).await?;
     body["drained"] = json!(is_drained);
     Ok(Json(body))
@@ -141,9 +131,9 @@ async fn retire(
     State(pool): State<Pool>,
     Path(id): Path<String>,
     caller: Caller,
-    OptionalJson(reason): OptionalJson<Reason>,
+    OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<Value>, Problem> {
-    told(&pool, pool.retire(&id, &reason.by(&caller)).await?).await
+    told(&pool, pool.retire(&id, &why.by(&caller)).await?).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,10 +172,10 @@ async fn pause(
     State(pool): State<Pool>,
     Path(stock): Path<String>,
     caller: Caller,
-    OptionalJson(reason): OptionalJson<Reason>,
+    OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<Status>, Problem> {
     known(&pool, &stock)?;
-    pool.pause(&stock, &reason.by(&caller)).await?;
+    pool.pause(&stock, &why.by(&caller)).await?;
     Ok(Json(pool.status().await?))
 }
 

@@ -4,7 +4,7 @@
 //! A hold has a scope: [`ALL`], a service by its name, or an object by kind and id, as in `node/01J…`. Services ask with [`first`],
 //! in the transaction in which they decide, for all scopes that what they are about to change lies in.
 
-use super::{Bind, Error, Row, Transaction};
+use super::{Error, Row, Transaction};
 
 /// The scope of a hold over everything.
 pub const ALL: &str = "all";
@@ -46,18 +46,23 @@ pub fn lift(transaction: &mut Transaction<'_>, scope: &str) -> Result<Option<Hol
     rows.first().map(hold).transpose()
 }
 
+/// The hold of this very scope.
+///
+/// # Errors
+/// The store's.
+pub fn get(transaction: &mut Transaction<'_>, scope: &str) -> Result<Option<Hold>, Error> {
+    let sql = "SELECT scope, reason, placed_by, placed_at FROM holds WHERE scope = $1";
+    transaction.query_one(sql, &[&scope])?.as_ref().map(hold).transpose()
+}
+
 /// The first of these scopes that is held, and by what; one over everything counts for all.
 ///
 /// # Errors
 /// The store's.
 pub fn first(transaction: &mut Transaction<'_>, scopes: &[&str]) -> Result<Option<Hold>, Error> {
     for scope in [ALL].iter().chain(scopes) {
-        let row = transaction.query_one(
-            "SELECT scope, reason, placed_by, placed_at FROM holds WHERE scope = $1",
-            &[scope as &dyn Bind],
-        )?;
-        if let Some(row) = row {
-            return hold(&row).map(Some);
+        if let Some(hold) = get(transaction, scope)? {
+            return Ok(Some(hold));
         }
     }
     Ok(None)

@@ -3,7 +3,7 @@
 use capstan_tests::wait_for;
 use serde_json::{Value, json};
 
-use crate::world::{FAR, Parts, World};
+use crate::world::{Backend, FAR, Parts, World};
 
 fn explain(world: &World, word: &str) -> Value {
     world.site.expect(0, &["explain", word, "--output", "json"]).json()
@@ -72,5 +72,22 @@ fn what_is_in_the_way_is_told_with_the_job_that_goes_on_and_when() {
     );
     wait_for("the cloud to be away", FAR, || seen(&explain(&world, id), "cloud default")["error"].as_str().map(drop));
     assert_eq!(seen(&explain(&world, id), "row")["what"]["state"], "deleting");
+    daemon.stop();
+}
+
+#[test]
+fn a_running_job_that_was_asked_to_stop_is_explained_as_such() {
+    let world = World::on(Backend::Postgres, Parts { pool: "nodes = 1", cloud: "" });
+    let daemon = world.start();
+    world.stocked(1);
+    let job = world.get("/jobs/v1/jobs?kind=pool.build&limit=1")["jobs"][0]["id"].as_str().unwrap().to_owned();
+    // As another daemon has it that is busy with it for long.
+    world.sql(&format!(
+        "UPDATE jobs SET kind = 'test.work', state = 'running', finished_at = NULL, lease_owner = 'another', \
+         lease_until = 99999999999999, cancel_requested = 1 WHERE id = '{job}'"
+    ));
+    let explained = world.site.expect(0, &["explain", &job]);
+    assert!(explained.out.contains("running, cancel asked for"), "{explained:?}");
+    assert!(explained.out.contains("was asked to stop and ends as soon as it can"), "{explained:?}");
     daemon.stop();
 }

@@ -1,6 +1,9 @@
 //! What an operator does with the pool, by commands and over HTTP.
 
-use capstan_tests::{http, wait_for};
+use capstan_tests::{
+    http::{self, Request},
+    wait_for,
+};
 use serde_json::json;
 
 use crate::world::{FAR, Parts, World};
@@ -74,6 +77,50 @@ fn commands_show_and_change_the_pool() {
     assert!(unknown.error.contains("there are default"), "{unknown:?}");
     let empty = world.post("/pool/v1/stocks/default/take", &json!({ "owner": "" }));
     assert_eq!(empty.status, 400, "{empty:?}");
+    daemon.stop();
+}
+
+#[test]
+fn no_route_that_changes_something_passes_a_condition_over() {
+    let world = World::new(Parts { pool: "nodes = 1", cloud: "" });
+    let daemon = world.start();
+    let node = world.stocked(1).remove(0);
+    let id = node["id"].as_str().unwrap();
+    let port = world.site.http_port;
+    let refused = |method: &str, path: &str| {
+        let answer = Request::new(method, path).header("if-match", "\"made-up\"").send(port);
+        assert_eq!((answer.status, answer.json()["type"].clone()), (412, json!("precondition_failed")), "{path}");
+    };
+    for what in ["drain", "retire"] {
+        refused("POST", &format!("/pool/v1/nodes/{id}/{what}"));
+    }
+    assert_eq!(world.in_state("ready").len(), 1);
+
+    // With the right tag they are done.
+    let in_cloud =
+        format!("/clouds/v1/clouds/{}/nodes/{}", node["cloud"].as_str().unwrap(), node["node"].as_str().unwrap());
+    world.site.expect(0, &["hold", "pool", "--reason", "a look"]);
+    for (path, status) in [("/holds/v1/holds/pool", 200), (&*format!("{in_cloud}?force=true"), 202)] {
+        refused("DELETE", path);
+        let read = Request::new("GET", path.split('?').next().unwrap()).send(port);
+        let tag = read.header("etag").unwrap_or_else(|| panic!("{path}: {read:?}"));
+        let changed = Request::new("DELETE", path).header("if-match", tag).send(port);
+        assert_eq!(changed.status, status, "{path}: {changed:?}");
+    }
+
+    // Whatever else there is, and comes to be: the condition is refused, or the thing or the right to change it is not there.
+    let index = world.get("/");
+    let changes = index["routes"].as_array().unwrap().iter().filter(|route| route["method"] != "GET");
+    for route in changes {
+        let path = route["path"].as_str().unwrap();
+        if path.starts_with("/v1/") {
+            continue;
+        }
+        let made = path.replace(['{', '}'], "");
+        let answer =
+            Request::new(route["method"].as_str().unwrap(), &made).header("if-match", "\"made-up\"").send(port);
+        assert!([401, 403, 404, 412].contains(&answer.status), "{path}: {answer:?}");
+    }
     daemon.stop();
 }
 

@@ -203,12 +203,39 @@ fn a_node_is_found_by_the_clouds_id_and_drained_once() {
     assert!(held.out.contains(id(&node)), "{held:?}");
     world.site.expect(0, &["hold", "lift", in_cloud]);
     let drained = world.site.expect(0, &["pool", "drain", in_cloud, "--reason", "a loud fan"]);
-    assert!(drained.out.contains("is taken") && !drained.out.contains("already"), "{drained:?}");
+    assert!(
+        drained.out.contains("is drained: it is out of the stock") && !drained.out.contains("already"),
+        "{drained:?}"
+    );
     let explained = world.site.expect(0, &["explain", in_cloud]);
     assert!(explained.out.contains("drained") && explained.out.contains("reason=a loud fan (by "), "{explained:?}");
     let taken = world.site.expect(0, &["pool", "take", "--owner", "alice", "--output", "json"]).json();
     let again = world.site.expect(0, &["pool", "drain", id(&taken["node"]), "--reason", "another"]);
     assert!(again.out.contains("is taken by alice already; nothing done"), "{again:?}");
+
+    // All reasons keep to one rule, whatever they are for.
+    let path = format!("/pool/v1/nodes/{}", id(&node));
+    let unfit = [json!(""), json!(" "), json!("two\nlines"), json!("x".repeat(501)), json!(7)];
+    for (what, reason) in
+        ["drain", "retire"].into_iter().flat_map(|what| unfit.iter().map(move |reason| (what, reason)))
+    {
+        let refused = world.post(&format!("{path}/{what}"), &json!({ "reason": reason }));
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (400, json!("reason")),
+            "{what} {reason}: {refused:?}"
+        );
+    }
+    let refused = world.site.expect(1, &["pool", "pause", "--reason", &"x".repeat(6000)]);
+    assert!(refused.error.contains("1 to 500 characters on one line"), "{refused:?}");
+
+    // One that is not in the stock cannot leave it, which is something else than not to be there.
+    world.site.expect(0, &["pool", "retire", in_cloud]);
+    let drain = |node: &str| world.post(&format!("/pool/v1/nodes/{node}/drain"), &json!({}));
+    let refused = drain(id(&node));
+    assert_eq!((refused.status, refused.json()["type"].clone()), (409, json!("conflict")), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("only a spare one is drained"), "{refused:?}");
+    assert_eq!(drain("nobody").status, 404);
     daemon.stop();
 }
 

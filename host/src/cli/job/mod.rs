@@ -15,7 +15,7 @@ use super::{
 pub enum Command {
     /// Send JSON to a function and print the reply
     Send(send::Send),
-    /// The daemon's jobs, oldest first
+    /// The daemon's jobs, newest first
     List(stored::Filter),
     /// One job: its state, progress, result or error
     Show {

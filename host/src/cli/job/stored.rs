@@ -12,9 +12,6 @@ use crate::cli::{
     wait::{self, WaitOptions},
 };
 
-/// As many attempts are a job's that is tried until it is done.
-const UNBOUNDED: u32 = u32::MAX;
-
 /// Which jobs are listed.
 #[derive(Debug, Args)]
 pub struct Filter {
@@ -49,7 +46,7 @@ fn path(id: &str) -> Result<String, Failure> {
 }
 
 pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
-    let mut query = format!("/jobs/v1/jobs?limit={}", filter.limit);
+    let mut query = format!("/jobs/v1/jobs?order=desc&limit={}", filter.limit);
     for (name, value) in [("state", &filter.state), ("kind", &filter.kind), ("object", &filter.object)] {
         query.extend(value.iter().map(|value| format!("&{name}={value}")));
     }
@@ -66,15 +63,15 @@ pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
     let jobs = answer["jobs"].as_array().into_iter().flatten();
     let rows = jobs.map(|job| {
         let attempts = match job["max_attempts"].as_u64() {
-            Some(most) if most < u64::from(UNBOUNDED) => format!("{}/{most}", job["attempt"]),
-            _ => job["attempt"].to_string(),
+            Some(most) => format!("{}/{most}", job["attempt"]),
+            None => job["attempt"].to_string(),
         };
         let said = if job["error"].is_null() { &job["progress"]["text"] } else { &job["error"] };
         vec![
             text(&job["id"]),
             text(&job["kind"]),
             text(&job["object"]),
-            text(&job["state"]),
+            wait::state(job),
             attempts,
             text(&job["created"]),
             text(said),
@@ -82,7 +79,7 @@ pub(super) async fn list(place: &Place, filter: &Filter) -> Outcome {
     });
     output::table(&["ID", "KIND", "OBJECT", "STATE", "ATTEMPT", "CREATED", "SAID"], rows);
     if answer["next"].is_string() {
-        output::note("there are more; --limit, --state, --kind and --object choose");
+        output::note("there are older ones; --limit, --state, --kind and --object choose");
     }
     Ok(())
 }

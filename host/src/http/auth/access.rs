@@ -51,6 +51,11 @@ impl Access {
         }
     }
 
+    /// The roles that suffice.
+    fn roles(self) -> Vec<&'static str> {
+        Role::ALL.into_iter().rev().filter(|role| self.suffices(*role)).map(Role::as_str).collect()
+    }
+
     /// Who calls, if they may.
     fn admit(self, shown: Shown, anonymous: Option<Role>) -> Result<Caller, Problem> {
         let known_only = matches!(self, Self::Device | Self::OpenDevice | Self::Tenant);
@@ -70,7 +75,11 @@ impl Access {
             false if caller.credential == Credential::Loopback => {
                 Err(unauthorized("show a token: `Authorization: Bearer TOKEN`"))
             }
-            false => Err(Problem::forbidden(format!("this is not for the role {}", caller.role))),
+            false => Err(Problem::forbidden(format!(
+                "this is not for the role {}; it takes {}",
+                caller.role,
+                self.roles().join(" or ")
+            ))),
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::{
     store::jobs::{Job, State},
 };
 
+/// As many attempts are a job's that is tried until it is done.
+const UNBOUNDED: u32 = u32::MAX;
+
 /// A job as callers see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)] // as in the store's job
@@ -19,7 +22,8 @@ pub struct JobView {
     pub state: &'static str,
     pub progress: ProgressView,
     pub attempt: u32,
-    pub max_attempts: u32,
+    /// None for one that is tried until it is done.
+    pub max_attempts: Option<u32>,
     pub cancel_requested: bool,
     pub created: Time,
     /// Not begun before this time; of a job that waits.
@@ -51,7 +55,7 @@ impl From<Job> for JobView {
             state: job.state.as_str(),
             progress: ProgressView { percent: job.progress.percent, text: job.progress.text },
             attempt: job.attempt,
-            max_attempts: job.max_attempts,
+            max_attempts: Some(job.max_attempts).filter(|most| *most < UNBOUNDED),
             cancel_requested: job.cancel_requested,
             created: Time(job.created_at),
             next_run: (job.state == State::Queued).then_some(Time(job.next_run)),

@@ -13,7 +13,7 @@ use crate::http::{Problem, context::Context};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// Longer waits are cut to it; callers ask again.
+/// The longest wait; callers ask again.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// How long a caller waits for long work; nothing unless it says so. Never longer than a request may take, and not beyond the
@@ -42,16 +42,19 @@ impl Wait {
     /// Out of an address and headers. A parameter counts before a preference.
     ///
     /// # Errors
-    /// 400 for a parameter that is no number. A preference that cannot be read is passed over, as its standard asks.
+    /// 400 for a parameter that is no number of seconds up to the longest wait. A preference is only one: what cannot be read is passed
+    /// over, and one that is too long is cut.
     pub fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
         let parameters = uri.query().unwrap_or_default().split('&');
         if let Some(text) = parameters.into_iter().find_map(|pair| pair.strip_prefix("wait=")) {
-            let seconds = text.parse::<u32>().map_err(|_| {
-                let found: String = text.chars().take(80).collect();
-                let detail = format!("the parameter wait: found {found:?}; expected a whole number of seconds");
+            let seconds = text.parse().ok().map(Duration::from_secs).filter(|time| *time <= LONGEST);
+            let time = seconds.ok_or_else(|| {
+                let (found, most) = (text.chars().take(80).collect::<String>(), LONGEST.as_secs());
+                let detail =
+                    format!("the parameter wait: found {found:?}; expected a whole number of seconds from 0 to {most}");
                 Problem::bad_request(detail).with("parameter", json!("wait"))
             })?;
-            return Ok(Self { time: LONGEST.min(Duration::from_secs(seconds.into())), ..Self::default() });
+            return Ok(Self { time, ..Self::default() });
         }
         let preferred = headers
             .get_all(PREFER)
@@ -93,9 +96,12 @@ mod tests {
         };
         assert_eq!(of("", "respond-async, wait=10").unwrap(), (10, true));
         assert_eq!(of("wait=5", "wait=10").unwrap(), (5, false));
-        assert_eq!(of("wait=4000000000", "").unwrap(), (120, false));
+        assert_eq!(of("wait=120", "").unwrap(), (120, false));
+        assert_eq!(of("", "wait=4000000000").unwrap(), (120, true));
         assert_eq!(of("", "wait=soon").unwrap(), (0, false));
         assert_eq!(of("wait=soon", "").unwrap_err().status(), 400);
-        assert_eq!(of("wait=-1", "").unwrap_err().status(), 400);
+        for bad in ["-1", "121", "4000000000", "99999999999999999999"] {
+            assert_eq!(of(&format!("wait={bad}"), "").unwrap_err().status(), 400);
+        }
     }
 }

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     drivers::CallOptions,
     http::{
-        Access, Caller, IdempotencyKey, JsonBody, Listing, NoFilters, Operations, Parameters, Problem, ProblemKind,
-        RequestId, Routes, Wait,
+        Access, Caller, ETag, IdempotencyKey, JsonBody, Listing, NoFilters, Operations, Parameters, Preconditions,
+        Problem, ProblemKind, RequestId, Routes, Wait,
     },
     store::{
         Error,
@@ -42,7 +42,14 @@ pub fn routes(clouds: Clouds) -> Routes {
         .get("/clouds/v1/clouds/{cloud}/nodes", Access::Viewer, "nodes of a cloud; by name, tag, state", nodes)
         .post("/clouds/v1/clouds/{cloud}/nodes", Access::Operator, "make a node; an operation", create_node)
         .get("/clouds/v1/clouds/{cloud}/nodes/{id}", Access::Viewer, "one node", node)
-        .delete("/clouds/v1/clouds/{cloud}/nodes/{id}", Access::Operator, "remove a node; an operation", delete_node)
+        .conditional(|routes| {
+            routes.delete(
+                "/clouds/v1/clouds/{cloud}/nodes/{id}",
+                Access::Operator,
+                "remove a node; an operation",
+                delete_node,
+            )
+        })
         .get("/clouds/v1/clouds/{cloud}/images", Access::Viewer, "images of a cloud", images)
         .get("/clouds/v1/clouds/{cloud}/sizes", Access::Viewer, "sizes of a cloud", sizes)
         .get("/clouds/v1/clouds/{cloud}/locations", Access::Viewer, "locations of a cloud", locations)
@@ -133,9 +140,14 @@ lists! {
     locations "list_locations" Location;
 }
 
-async fn node(State(clouds): State<Clouds>, Path((cloud, id)): Path<(String, String)>) -> Result<Json<Node>, Problem> {
+async fn node(
+    State(clouds): State<Clouds>,
+    Path((cloud, id)): Path<(String, String)>,
+    preconditions: Preconditions,
+) -> Result<Response, Problem> {
     let cloud = clouds.cloud(&cloud)?;
-    found(&cloud, &id).await.map(Json)
+    let node = found(&cloud, &id).await?;
+    Ok(preconditions.answer(&ETag::of_content(&node), &node))
 }
 
 async fn found(cloud: &Cloud, id: &str) -> Result<Node, Problem> {
@@ -255,10 +267,13 @@ async fn delete_node(
     Path((cloud, id)): Path<(String, String)>,
     RequestId(request_id): RequestId,
     wait: Wait,
+    preconditions: Preconditions,
     Parameters(Force { force }): Parameters<Force>,
 ) -> Result<Response, Problem> {
     let cloud = clouds.cloud(&cloud)?;
     let node = found(&cloud, &id).await?;
+    // A cloud has no conditions of its own: what it says just before decides.
+    preconditions.check(Some(&ETag::of_content(&node)))?;
     if !force {
         unowned(&node, clouds.store().deployment())?;
     }

@@ -36,7 +36,7 @@ impl Pool {
             observed: vec![Observation::of(
                 "row",
                 Ok(json!({
-                    "state": job.state, "attempt": job.attempt, "progress": job.progress.text, "lease": lease,
+                    "state": job.state, "cancel_requested": job.cancel_requested.then_some(true), "attempt": job.attempt, "progress": job.progress.text, "lease": lease,
                     "result": job.result,
                 })),
             )],
@@ -57,11 +57,11 @@ impl Pool {
 pub(super) fn next_of_job(job: &JobView) -> Step {
     match (job.state, job.next_run) {
         ("queued", at) => Step { what: format!("the job {} goes on", job.id), at },
-        ("running", _) => Step::never(format!(
-            "the job {} is at it{}",
-            job.id,
-            job.progress.text.as_ref().map(|text| format!(": {text}")).unwrap_or_default()
-        )),
+        ("running", _) => {
+            let text = job.progress.text.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+            let is = if job.cancel_requested { "was asked to stop and ends as soon as it can" } else { "is at it" };
+            Step::never(format!("the job {} {is}{text}", job.id))
+        }
         ("done", _) => Step::never("nothing: it is done"),
         _ => Step::never("nothing: `capstan job retry` queues it again"),
     }

@@ -14,6 +14,8 @@ pub struct Filter {
     pub kind: Option<String>,
     /// What they are about.
     pub object: Option<String>,
+    /// From the newest to the oldest, not the other way.
+    pub newest_first: bool,
     /// Those after this id in the order of the list: the last one of the page before.
     pub after: Option<String>,
 }
@@ -26,17 +28,20 @@ pub fn get(transaction: &mut Transaction<'_>, id: &str) -> Result<Option<Job>, E
     transaction.query_one("SELECT * FROM jobs WHERE id = $1", &[&id])?.as_ref().map(model::job).transpose()
 }
 
-/// Jobs in the order of their ids, which is that of their making.
+/// Jobs in the order of their ids, which is that of their making, or in the opposite one.
 ///
 /// # Errors
 /// The store's.
 pub fn list(transaction: &mut Transaction<'_>, filter: &Filter, limit: u32) -> Result<Vec<Job>, Error> {
     let state = filter.state.map(State::as_str);
-    let after = filter.after.as_deref().unwrap_or_default();
+    let (beyond, order) = if filter.newest_first { ("<", "DESC") } else { (">", "ASC") };
     let rows = transaction.query(
-        "SELECT * FROM jobs WHERE id > $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) \
-         AND (CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR object = $4) ORDER BY id LIMIT $5",
-        &[&after, &state, &filter.kind, &filter.object, &limit],
+        &format!(
+            "SELECT * FROM jobs WHERE (CAST($1 AS TEXT) IS NULL OR id {beyond} $1) \
+             AND (CAST($2 AS TEXT) IS NULL OR state = $2) AND (CAST($3 AS TEXT) IS NULL OR kind = $3) \
+             AND (CAST($4 AS TEXT) IS NULL OR object = $4) ORDER BY id {order} LIMIT $5"
+        ),
+        &[&filter.after, &state, &filter.kind, &filter.object, &limit],
     )?;
     rows.iter().map(model::job).collect()
 }
