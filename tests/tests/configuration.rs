@@ -322,6 +322,46 @@ fn what_a_look_at_files_can_tell_is_told_and_what_not_is_said() {
     assert!(!faults[0].contains("in-the-clear"), "{faults:#?}");
 }
 
+/// A pool manager's configuration, up to the keys of `[pool]` itself.
+fn pool_manager() -> String {
+    format!(
+        "[daemon]\nroles = [\"pool-manager\"]\nstate_dir = \"state\"\nrun_dir = \"run\"\n[http]\nlisten = []\n{}\
+         [known_drivers.mgm.dummy]\nlibrary = \"libcapstan_mgm_dummy.so\"\n\
+         [known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\
+         [cloud_farm.default]\nengine = \"dummy\"\n[pool]\ndriver = \"dummy\"\nimage = \"debian-12\"\nsize = \"small\"\n",
+        drivers(&paths::build())
+    )
+}
+
+// Found by a newcomer: the check called valid what the daemon then refused.
+#[test]
+fn the_files_of_stocks_are_read_by_the_check_as_by_the_daemon() {
+    let text = format!(
+        "{}user_data = \"absent.txt\"\n[pool.stocks.a]\n[pool.stocks.b]\n[pool.stocks.c]\nuser_data = \"asks.txt\"\n\
+         [pool.stocks.d]\nuser_data = \".\"\n[pool.stocks.e]\nuser_data = \"good.txt\"\n",
+        pool_manager()
+    );
+    let files = Files::new(&text);
+    files.write("asks.txt", "token = @TOKEN@\n");
+    files.write("good.txt", "#!/bin/sh\n");
+    let line = |part: &str| line_of(&text, part);
+    let begins = [
+        format!("capstan.toml:{}: pool.user_data: found absent.txt, which cannot be read (No such file", line("absent")),
+        format!("capstan.toml:{}: pool.stocks.c.user_data: found asks.txt, which has a place for a token", line("asks")),
+        format!("capstan.toml:{}: pool.stocks.d.user_data: found ., which cannot be read (it is no", line("\".\"")),
+    ];
+    let faults = files.faults(&[]);
+    assert_eq!(faults.len(), begins.len(), "{faults:#?}");
+    for (fault, begins) in faults.iter().zip(&begins) {
+        let fault = fault.replace(&format!("found {},", files.0.path().display()), "found .,");
+        assert!(fault.starts_with(begins), "{fault}\n{begins}");
+    }
+    let checked = files.run(64, &["config", "check"], &[]);
+    assert_eq!(files.run(64, &["serve"], &[]).error, checked.error);
+    // Commands that ask a daemon do not read what may be for that daemon alone.
+    files.run(0, &["config", "show"], &[]);
+}
+
 #[test]
 fn a_value_taken_over_from_another_key_shows_that_keys_place() {
     let text = r#"[daemon]

@@ -16,6 +16,7 @@ use crate::{
     },
     drivers::{self, DriverFile, LoadError},
     http::OwnToken,
+    pool,
 };
 
 /// What the options that every command has say.
@@ -60,13 +61,15 @@ impl Place {
 
     /// Reads the configuration for a look at all that can be looked at without starting anything.
     pub fn load_to_check(&self) -> Result<Loaded, Failure> {
-        finish(&Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas).driver_files())
+        let loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas).driver_files();
+        finish(&loader.stock_files(pool::asks_for_enrolment))
     }
 
     /// Reads the configuration for a daemon, with what the command's options lay over it. The drivers' own sections are held
     /// against their schemas.
     pub fn load_all(&self, options: &[SetByOption]) -> Result<Loaded, Failure> {
-        let mut loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
+        let loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
+        let mut loader = loader.stock_files(pool::asks_for_enrolment);
         for SetByOption { key, value, option } in options {
             loader = loader.set(key, value, option);
         }

@@ -10,7 +10,7 @@ use super::{
     Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
     origin::absolute,
     read::{self, Session, Table},
-    schemas, trust,
+    schemas, stock_files, trust,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -65,6 +65,7 @@ pub struct Loader<'a> {
     schemas: Option<&'a dyn DriverSchemas>,
     lock: bool,
     driver_files: bool,
+    asks_for_enrolment: Option<fn(&str) -> bool>,
     device_token: Option<Secret>,
 }
 
@@ -79,6 +80,7 @@ impl<'a> Loader<'a> {
             schemas: None,
             lock: true,
             driver_files: false,
+            asks_for_enrolment: None,
             device_token: None,
         }
     }
@@ -113,6 +115,14 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Has the files read that the stocks name, where this configuration runs the pool manager: it does not start without them.
+    /// `asks_for_enrolment` says of a text whether only an authority with an address can complete it.
+    #[must_use]
+    pub fn stock_files(mut self, asks_for_enrolment: fn(&str) -> bool) -> Self {
+        self.asks_for_enrolment = Some(asks_for_enrolment);
+        self
+    }
+
     /// Leaves the lock file beside the configuration alone.
     #[must_use]
     pub fn without_lock(mut self) -> Self {
@@ -144,6 +154,9 @@ impl<'a> Loader<'a> {
             trust::apply(path, &mut config, &mut session);
         }
         checks::across(&config, &mut session);
+        if let Some(asks_for_enrolment) = self.asks_for_enrolment {
+            stock_files::check(&config, asks_for_enrolment, &mut session);
+        }
         if let Some(drivers) = self.schemas {
             schemas::check(&config, drivers, &mut session);
             if self.driver_files {
