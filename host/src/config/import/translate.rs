@@ -207,7 +207,10 @@ impl Import {
             self.values.insert(key.to_owned(), usual.into());
             return;
         }
-        if name != usual {
+        if name.replace('-', "_") == usual {
+            // Another spelling of one driver would get an entry of its own, without what the file says of that driver.
+            self.values.insert(key.to_owned(), usual.into());
+        } else {
             let library = library(kind, &name);
             let why = format!("the driver {name} is looked for in {library}; correct the entry if it is elsewhere");
             self.notes.push((0, why));
