@@ -269,7 +269,7 @@ fn a_pool_manager_of_the_first_generation_sends_the_first_body() {
 #[test]
 fn values_of_the_pool_manager_that_make_no_sense_are_named() {
     let text = "[mgm]\nnodes = -1\naz = one\ncheck_interval = 0\nthreads = 0\ntcp_check_port = 70000\nnova_image =\n\
-                driver = Own driver\nnova_insecure = perhaps\nunheard_of = 1\napi_server = ::::\nnova_secgroup =\n";
+                driver = Own driver\nnova_insecure = perhaps\nnode_basename = lb node\nunheard_of = 1\napi_server = ::::\nnova_secgroup =\n";
     let imported = libra_ini(Path::new("libra.ini"), text);
     for key in [
         "nodes",
@@ -279,6 +279,7 @@ fn values_of_the_pool_manager_that_make_no_sense_are_named() {
         "tcp_check_port",
         "nova_image",
         "nova_insecure",
+        "node_basename",
         "unheard_of",
         "api_server",
         "nova_secgroup",

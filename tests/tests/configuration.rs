@@ -362,6 +362,25 @@ fn the_files_of_stocks_are_read_by_the_check_as_by_the_daemon() {
     files.run(0, &["config", "show"], &[]);
 }
 
+// Found by a newcomer: such nodes were built and could not be registered, or every create failed.
+#[test]
+fn a_node_basename_leaves_room_for_the_id_and_makes_a_host_name() {
+    let files = Files::new("");
+    let write = |basename: &str| files.write("capstan.toml", &format!("{}node_basename = \"{basename}\"\n", pool_manager()));
+    for good in ["", "lb", "a_b.c-1", &"n".repeat(91)] {
+        write(good);
+        files.run(0, &["config", "check"], &[]);
+    }
+    for bad in [&*"n".repeat(92), &"n".repeat(300), "-lb", "l b", "lb/", "l\u{fc}"] {
+        write(bad);
+        let faults = files.faults(&[]);
+        let line = pool_manager().lines().count() + 1;
+        let begins = format!("capstan.toml:{line}: pool.node_basename: found ");
+        assert!(faults.len() == 1 && faults[0].starts_with(&begins), "{bad}: {faults:#?}");
+        assert!(faults[0].contains("expected at most 91 letters"), "{bad}: {faults:#?}");
+    }
+}
+
 #[test]
 fn a_value_taken_over_from_another_key_shows_that_keys_place() {
     let text = r#"[daemon]
