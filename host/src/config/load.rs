@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
+    Config, DriverSchemas, Effective, Environment, Fault, Faults, Origin, Secret, Warning, checks,
     origin::absolute,
-    read::{self, Session, Table},
+    read::{self, Gathered, Session, Table},
     schemas, stock_files, trust,
 };
 
@@ -140,14 +140,15 @@ impl<'a> Loader<'a> {
     /// Reads and checks. Reads files, starts nothing.
     ///
     /// # Errors
-    /// Every fault of every source at once.
+    /// Every fault of every source at once; where a file cannot be read or is no TOML, what is wrong with the files as such alone,
+    /// for nothing is known of what they would say.
     pub fn load(&self) -> Result<Loaded, Faults> {
         let mut session = Session::new(self.environment);
         session.issued = self.device_token.as_ref().map(|token| token.expose().to_owned());
-        let (mut tree, files) = match &self.file {
-            Some(path) => read::gather(path, &mut session.faults),
-            None => (Table::new(), Vec::new()),
-        };
+        let Gathered { mut tree, files, is_whole } = self.gather(&mut session.faults);
+        if !is_whole {
+            return Err(Faults::new(session.faults));
+        }
         read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
         let mut config = session.table(tree, "", Origin::Default, Config::read);
         if let Some(path) = self.file.as_ref().filter(|_| self.lock) {
@@ -168,6 +169,13 @@ impl<'a> Loader<'a> {
             Ok(Loaded { config, files, warnings, effective, secrets })
         } else {
             Err(Faults::new(faults))
+        }
+    }
+
+    fn gather(&self, faults: &mut Vec<Fault>) -> Gathered {
+        match &self.file {
+            Some(path) => read::gather(path, faults),
+            None => Gathered { tree: Table::new(), files: Vec::new(), is_whole: true },
         }
     }
 }
