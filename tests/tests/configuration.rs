@@ -668,6 +668,29 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
     daemon.stop();
 }
 
+// Found by a newcomer: a broken file locked one out of a daemon that ran well.
+#[test]
+fn beside_a_broken_file_a_command_names_the_way_to_the_daemon_that_runs() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    let good = fs::read_to_string(site.config()).unwrap();
+    for broken in [format!("{good}\n[pool]\nnodes = -5\n"), format!("{good}\n[pool\n")] {
+        site.configure(&broken);
+        let refused = site.expect(64, &["driver", "list"]);
+        let way = refused.error.lines().last().unwrap();
+        let (_, socket) = way.split_once("by --socket ").unwrap_or_else(|| panic!("{refused:?}"));
+        site.expect(0, &["--socket", socket, "driver", "list"]);
+    }
+    // Where nothing can be read, the usual place.
+    fs::remove_file(site.config()).unwrap();
+    let refused = site.expect(64, &["driver", "list"]);
+    assert!(refused.error.ends_with("by --socket /run/capstan/capstan.sock\n"), "{refused:?}");
+    // What needs no daemon speaks of none.
+    assert!(!site.expect(64, &["config", "check"]).error.contains("--socket"));
+    site.configure(&good);
+    daemon.stop();
+}
+
 #[test]
 fn a_hang_up_names_what_needs_a_restart_and_nothing_else() {
     let more = "[known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\

@@ -84,8 +84,18 @@ impl Place {
         match (&self.url, &self.socket) {
             (Some(url), _) => Daemon::from_url(url, &self.credentials),
             (None, Some(socket)) => Daemon::on_socket(socket.clone(), &self.credentials),
-            (None, None) => Daemon::on_socket(self.load()?.config.http.socket, &self.credentials),
+            (None, None) => {
+                let loaded = self.load().map_err(|failure| self.beside_a_broken_file(failure))?;
+                Daemon::on_socket(loaded.config.http.socket, &self.credentials)
+            }
         }
+    }
+
+    /// Names the way to a daemon that runs on with what the file said before it was broken.
+    fn beside_a_broken_file(&self, failure: Failure) -> Failure {
+        let Failure::Usage(text) = failure else { return failure };
+        let socket = Loader::new(&ProcessEnvironment).file(&self.config).socket();
+        Failure::Usage(format!("{text}\na daemon that runs is asked without this file by --socket {}", socket.display()))
     }
 }
 

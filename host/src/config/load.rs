@@ -172,6 +172,15 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Where the daemon's socket is, as far as this configuration tells, whatever else is wrong with it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        let mut session = Session::new(self.environment);
+        let Gathered { mut tree, .. } = self.gather(&mut session.faults);
+        read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
+        session.table(tree, "", Origin::Default, Config::read).http.socket
+    }
+
     fn gather(&self, faults: &mut Vec<Fault>) -> Gathered {
         match &self.file {
             Some(path) => read::gather(path, faults),
