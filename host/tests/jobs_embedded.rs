@@ -393,6 +393,11 @@ async fn who_shows_no_good_certificate_gets_nowhere() {
     let trusting_others = tls(&stranger.issue("admin"));
     let error = Client::connect(&[server.endpoint()], &trusting_others).await.unwrap_err().to_string();
     assert!(error.contains("no TLS connection") && error.contains("invalid peer certificate"), "{error}");
+    // Nor does one who speaks TLS to a server that does not, and is told what to set.
+    let plain = Embedded::start(ServerOptions::default()).await;
+    let error = Client::connect(&[plain.endpoint()], &tls(&authority.issue("admin"))).await.unwrap_err().to_string();
+    assert!(error.contains("the other side does not speak TLS") && error.contains("gearman.embedded_tls"), "{error}");
+    plain.stop().await;
     // All of them done, a good one is served.
     let admin = Client::connect(&[server.endpoint()], &tls(&authority.issue("admin"))).await.unwrap();
     assert_eq!(admin.echo(b"x").await.unwrap(), b"x");

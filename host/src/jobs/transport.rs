@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Endpoint;
-use crate::tls::{TlsError, TlsFiles};
+use crate::tls::{self, Meaning, TlsError, TlsFiles};
 
 /// The half of a connection that is read.
 pub(super) type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;
@@ -92,13 +92,24 @@ pub enum TransportError {
         limit: Duration,
     },
     /// The TLS handshake failed.
-    #[error("no TLS connection to job server {endpoint}: {source}")]
+    #[error("no TLS connection to job server {endpoint}: {}", refusal(.source))]
     Tls {
         /// Which server.
         endpoint: Endpoint,
         /// What the TLS layer said.
         source: std::io::Error,
     },
+}
+
+/// What the TLS layer says, and what to do about it.
+fn refusal(error: &std::io::Error) -> String {
+    match tls::meaning(error) {
+        Meaning::NoTls => format!(
+            "the other side does not speak TLS ({error}); give that job server TLS (gearman.embedded_tls, if it is a daemon's own), or \
+             remove gearman.ssl_ca, gearman.ssl_cert and gearman.ssl_key, and on a node identity.enrol_url, for this side to do without"
+        ),
+        Meaning::Refused | Meaning::CutOff | Meaning::Other => error.to_string(),
+    }
 }
 
 impl Transport {
