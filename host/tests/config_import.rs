@@ -158,7 +158,9 @@ fn a_driver_of_another_name_gets_an_entry() {
 #[test]
 fn the_api_servers_driver_is_one_entry_however_it_is_spelt() {
     for spelt in ["hp-rest", "hp_rest"] {
-        let text = format!("[mgm]\nnodes = 2\ndriver = {spelt}\napi_server = 10.0.0.1:8889\nnova_image = i\nnova_image_size = s\n");
+        let text = format!(
+            "[mgm]\nnodes = 2\ndriver = {spelt}\napi_server = 10.0.0.1:8889\nnova_image = i\nnova_image_size = s\n"
+        );
         let config = loaded(&libra_ini(Path::new("libra.ini"), &text).toml);
         assert_eq!(config.pool.driver, "hp_rest", "{spelt}");
         assert_eq!(config.known_drivers.names(DriverKind::Mgm), ["hp_rest"], "{spelt}");

@@ -385,6 +385,7 @@ async fn who_shows_no_good_certificate_gets_nowhere() {
         let outcome = within("a refusal", Client::connect(&[server.endpoint()], &tls(&files))).await;
         let error = outcome.map(drop).expect_err(what).to_string();
         assert!(error.contains(&server.endpoint().to_string()), "{what}: {error}");
+        assert!(!error.contains("https://"), "{what}: {error}");
     }
     // Nor does one who speaks without TLS, or a server that shows another authority's certificate.
     assert!(within("a refusal", Client::connect(&[server.endpoint()], &Transport::plain())).await.is_err());

@@ -346,8 +346,14 @@ fn the_files_of_stocks_are_read_by_the_check_as_by_the_daemon() {
     files.write("good.txt", "#!/bin/sh\n");
     let line = |part: &str| line_of(&text, part);
     let begins = [
-        format!("capstan.toml:{}: pool.user_data: found absent.txt, which cannot be read (No such file", line("absent")),
-        format!("capstan.toml:{}: pool.stocks.c.user_data: found asks.txt, which has a place for a token", line("asks")),
+        format!(
+            "capstan.toml:{}: pool.user_data: found absent.txt, which cannot be read (No such file",
+            line("absent")
+        ),
+        format!(
+            "capstan.toml:{}: pool.stocks.c.user_data: found asks.txt, which has a place for a token",
+            line("asks")
+        ),
         format!("capstan.toml:{}: pool.stocks.d.user_data: found ., which cannot be read (it is no", line("\".\"")),
     ];
     let faults = files.faults(&[]);
@@ -366,7 +372,8 @@ fn the_files_of_stocks_are_read_by_the_check_as_by_the_daemon() {
 #[test]
 fn a_node_basename_leaves_room_for_the_id_and_makes_a_host_name() {
     let files = Files::new("");
-    let write = |basename: &str| files.write("capstan.toml", &format!("{}node_basename = \"{basename}\"\n", pool_manager()));
+    let write =
+        |basename: &str| files.write("capstan.toml", &format!("{}node_basename = \"{basename}\"\n", pool_manager()));
     for good in ["", "lb", "a_b.c-1", &"n".repeat(91)] {
         write(good);
         files.run(0, &["config", "check"], &[]);

@@ -95,7 +95,10 @@ impl Place {
     fn beside_a_broken_file(&self, failure: Failure) -> Failure {
         let Failure::Usage(text) = failure else { return failure };
         let socket = Loader::new(&ProcessEnvironment).file(&self.config).socket();
-        Failure::Usage(format!("{text}\na daemon that runs is asked without this file by --socket {}", socket.display()))
+        Failure::Usage(format!(
+            "{text}\na daemon that runs is asked without this file by --socket {}",
+            socket.display()
+        ))
     }
 }
 

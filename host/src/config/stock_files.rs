@@ -32,7 +32,9 @@ pub(super) fn check(config: &Config, asks_for_enrolment: fn(&str) -> bool, sessi
             ),
             Ok((text, _)) if config.identity.url.is_none() && asks_for_enrolment(&text) => session.fault_at(
                 &key,
-                &format!("{shown}, which has a place for a token, an address or an authority, while identity.url is not set"),
+                &format!(
+                    "{shown}, which has a place for a token, an address or an authority, while identity.url is not set"
+                ),
                 "a text without such places, or identity.url",
                 "set identity.url to where nodes reach this daemon",
             ),
