@@ -103,6 +103,8 @@ fn a_restored_pool_deletes_nothing_younger_than_its_backup(backend: Backend) {
         };
         assert!(world.site.log_lines().iter().any(|line| told(line) || told(&line["fields"])), "{node} is not told of");
     }
+    // Whoever ran the schedules when the backup was taken ended well since.
+    assert!(!world.site.log().contains("ended without warning"));
     daemon.stop();
     world.checked();
 }
