@@ -1,10 +1,12 @@
 //! Keys and certificates from PEM files, for every room that speaks TLS, and which certificates are not accepted any more.
 
 mod client_verifier;
+mod failure;
 mod local;
 mod revocations;
 
 pub(crate) use client_verifier::client_verifier;
+pub(crate) use failure::{Meaning, meaning};
 pub use local::{LocalAuthority, OwnClient, ServerCertificate};
 pub use revocations::Revocations;
 pub(crate) use revocations::serial;

@@ -154,6 +154,21 @@ fn a_driver_of_another_name_gets_an_entry() {
     assert!(imported.notes[0].contains("libcapstan_load_balancer_own_driver.so"), "{:#?}", imported.notes);
 }
 
+// Found by a newcomer: of two spellings the pool had an entry without servers, and would have asked another API server.
+#[test]
+fn the_api_servers_driver_is_one_entry_however_it_is_spelt() {
+    for spelt in ["hp-rest", "hp_rest"] {
+        let text = format!(
+            "[mgm]\nnodes = 2\ndriver = {spelt}\napi_server = 10.0.0.1:8889\nnova_image = i\nnova_image_size = s\n"
+        );
+        let config = loaded(&libra_ini(Path::new("libra.ini"), &text).toml);
+        assert_eq!(config.pool.driver, "hp_rest", "{spelt}");
+        assert_eq!(config.known_drivers.names(DriverKind::Mgm), ["hp_rest"], "{spelt}");
+        let api = config.known_drivers.get(DriverKind::Mgm, &config.pool.driver).unwrap();
+        assert_eq!(api.config.expose()["servers"], json!(["10.0.0.1:8889"]), "{spelt}");
+    }
+}
+
 const POOL_WITH_A_STOCK: &str = "\
 [mgm]
 pid = /var/run/libra/libra_mgm.pid
@@ -256,7 +271,7 @@ fn a_pool_manager_of_the_first_generation_sends_the_first_body() {
 #[test]
 fn values_of_the_pool_manager_that_make_no_sense_are_named() {
     let text = "[mgm]\nnodes = -1\naz = one\ncheck_interval = 0\nthreads = 0\ntcp_check_port = 70000\nnova_image =\n\
-                driver = Own driver\nnova_insecure = perhaps\nunheard_of = 1\napi_server = ::::\nnova_secgroup =\n";
+                driver = Own driver\nnova_insecure = perhaps\nnode_basename = lb node\nunheard_of = 1\napi_server = ::::\nnova_secgroup =\n";
     let imported = libra_ini(Path::new("libra.ini"), text);
     for key in [
         "nodes",
@@ -266,6 +281,7 @@ fn values_of_the_pool_manager_that_make_no_sense_are_named() {
         "tcp_check_port",
         "nova_image",
         "nova_insecure",
+        "node_basename",
         "unheard_of",
         "api_server",
         "nova_secgroup",

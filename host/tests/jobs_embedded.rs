@@ -385,6 +385,7 @@ async fn who_shows_no_good_certificate_gets_nowhere() {
         let outcome = within("a refusal", Client::connect(&[server.endpoint()], &tls(&files))).await;
         let error = outcome.map(drop).expect_err(what).to_string();
         assert!(error.contains(&server.endpoint().to_string()), "{what}: {error}");
+        assert!(!error.contains("https://"), "{what}: {error}");
     }
     // Nor does one who speaks without TLS, or a server that shows another authority's certificate.
     assert!(within("a refusal", Client::connect(&[server.endpoint()], &Transport::plain())).await.is_err());
@@ -393,6 +394,11 @@ async fn who_shows_no_good_certificate_gets_nowhere() {
     let trusting_others = tls(&stranger.issue("admin"));
     let error = Client::connect(&[server.endpoint()], &trusting_others).await.unwrap_err().to_string();
     assert!(error.contains("no TLS connection") && error.contains("invalid peer certificate"), "{error}");
+    // Nor does one who speaks TLS to a server that does not, and is told what to set.
+    let plain = Embedded::start(ServerOptions::default()).await;
+    let error = Client::connect(&[plain.endpoint()], &tls(&authority.issue("admin"))).await.unwrap_err().to_string();
+    assert!(error.contains("the other side does not speak TLS") && error.contains("gearman.embedded_tls"), "{error}");
+    plain.stop().await;
     // All of them done, a good one is served.
     let admin = Client::connect(&[server.endpoint()], &tls(&authority.issue("admin"))).await.unwrap();
     assert_eq!(admin.echo(b"x").await.unwrap(), b"x");

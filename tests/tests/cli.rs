@@ -94,6 +94,13 @@ fn every_command_has_help_and_unknown_ones_are_usage() {
         assert!(!ended.error.is_empty(), "{wrong:?}");
     }
     assert!(capstan(&["sevre"]).error.contains("serve"), "the nearest command is named");
+    // A state that there is not is told before anybody is asked, and which there are.
+    for (command, known) in [("pool nodes", "registering"), ("job list", "cancelled"), ("node list", "terminated")] {
+        let words: Vec<&str> = command.split(' ').chain(["--state", "bogus"]).collect();
+        let ended = capstan(&words);
+        assert_eq!(ended.code, Some(64), "{command}: {ended:?}");
+        assert!(ended.error.contains("bogus") && ended.error.contains(known), "{command}: {ended:?}");
+    }
 }
 
 #[test]

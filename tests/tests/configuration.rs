@@ -322,6 +322,72 @@ fn what_a_look_at_files_can_tell_is_told_and_what_not_is_said() {
     assert!(!faults[0].contains("in-the-clear"), "{faults:#?}");
 }
 
+/// A pool manager's configuration, up to the keys of `[pool]` itself.
+fn pool_manager() -> String {
+    format!(
+        "[daemon]\nroles = [\"pool-manager\"]\nstate_dir = \"state\"\nrun_dir = \"run\"\n[http]\nlisten = []\n{}\
+         [known_drivers.mgm.dummy]\nlibrary = \"libcapstan_mgm_dummy.so\"\n\
+         [known_drivers.cloud.dummy]\nlibrary = \"libcapstan_cloud_dummy.so\"\n\
+         [cloud_farm.default]\nengine = \"dummy\"\n[pool]\ndriver = \"dummy\"\nimage = \"debian-12\"\nsize = \"small\"\n",
+        drivers(&paths::build())
+    )
+}
+
+// Found by a newcomer: the check called valid what the daemon then refused.
+#[test]
+fn the_files_of_stocks_are_read_by_the_check_as_by_the_daemon() {
+    let text = format!(
+        "{}user_data = \"absent.txt\"\n[pool.stocks.a]\n[pool.stocks.b]\n[pool.stocks.c]\nuser_data = \"asks.txt\"\n\
+         [pool.stocks.d]\nuser_data = \".\"\n[pool.stocks.e]\nuser_data = \"good.txt\"\n",
+        pool_manager()
+    );
+    let files = Files::new(&text);
+    files.write("asks.txt", "token = @TOKEN@\n");
+    files.write("good.txt", "#!/bin/sh\n");
+    let line = |part: &str| line_of(&text, part);
+    let begins = [
+        format!(
+            "capstan.toml:{}: pool.user_data: found absent.txt, which cannot be read (No such file",
+            line("absent")
+        ),
+        format!(
+            "capstan.toml:{}: pool.stocks.c.user_data: found asks.txt, which has a place for a token",
+            line("asks")
+        ),
+        format!("capstan.toml:{}: pool.stocks.d.user_data: found ., which cannot be read (it is no", line("\".\"")),
+    ];
+    let faults = files.faults(&[]);
+    assert_eq!(faults.len(), begins.len(), "{faults:#?}");
+    for (fault, begins) in faults.iter().zip(&begins) {
+        let fault = fault.replace(&format!("found {},", files.0.path().display()), "found .,");
+        assert!(fault.starts_with(begins), "{fault}\n{begins}");
+    }
+    let checked = files.run(64, &["config", "check"], &[]);
+    assert_eq!(files.run(64, &["serve"], &[]).error, checked.error);
+    // Commands that ask a daemon do not read what may be for that daemon alone.
+    files.run(0, &["config", "show"], &[]);
+}
+
+// Found by a newcomer: such nodes were built and could not be registered, or every create failed.
+#[test]
+fn a_node_basename_leaves_room_for_the_id_and_makes_a_host_name() {
+    let files = Files::new("");
+    let write =
+        |basename: &str| files.write("capstan.toml", &format!("{}node_basename = \"{basename}\"\n", pool_manager()));
+    for good in ["", "lb", "a_b.c-1", &"n".repeat(91)] {
+        write(good);
+        files.run(0, &["config", "check"], &[]);
+    }
+    for bad in [&*"n".repeat(92), &"n".repeat(300), "-lb", "l b", "lb/", "l\u{fc}"] {
+        write(bad);
+        let faults = files.faults(&[]);
+        let line = pool_manager().lines().count() + 1;
+        let begins = format!("capstan.toml:{line}: pool.node_basename: found ");
+        assert!(faults.len() == 1 && faults[0].starts_with(&begins), "{bad}: {faults:#?}");
+        assert!(faults[0].contains("expected at most 91 letters"), "{bad}: {faults:#?}");
+    }
+}
+
 #[test]
 fn a_value_taken_over_from_another_key_shows_that_keys_place() {
     let text = r#"[daemon]
@@ -606,6 +672,29 @@ fn a_hang_up_with_a_broken_file_keeps_the_running_configuration() {
         daemon.signal(rustix::process::Signal::HUP);
     }
     hang_up("nothing changed");
+    daemon.stop();
+}
+
+// Found by a newcomer: a broken file locked one out of a daemon that ran well.
+#[test]
+fn beside_a_broken_file_a_command_names_the_way_to_the_daemon_that_runs() {
+    let site = Site::worker("noop", "");
+    let daemon = site.start();
+    let good = fs::read_to_string(site.config()).unwrap();
+    for broken in [format!("{good}\n[pool]\nnodes = -5\n"), format!("{good}\n[pool\n")] {
+        site.configure(&broken);
+        let refused = site.expect(64, &["driver", "list"]);
+        let way = refused.error.lines().last().unwrap();
+        let (_, socket) = way.split_once("by --socket ").unwrap_or_else(|| panic!("{refused:?}"));
+        site.expect(0, &["--socket", socket, "driver", "list"]);
+    }
+    // Where nothing can be read, the usual place.
+    fs::remove_file(site.config()).unwrap();
+    let refused = site.expect(64, &["driver", "list"]);
+    assert!(refused.error.ends_with("by --socket /run/capstan/capstan.sock\n"), "{refused:?}");
+    // What needs no daemon speaks of none.
+    assert!(!site.expect(64, &["config", "check"]).error.contains("--socket"));
+    site.configure(&good);
     daemon.stop();
 }
 

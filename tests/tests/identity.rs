@@ -301,6 +301,9 @@ fn a_worker_enrols_itself_renews_and_is_cut_off_when_its_node_is_deleted() {
         all.iter().all(|one| one["revoked"].is_string()).then_some(())
     });
     wait_for("the worker to be cut off", FAR, || anew("is not connected to the job server").then_some(()));
+    // The node is told why, and where to look, in no words of a library's manual.
+    wait_for("the reason", FAR, || anew("it may be revoked or have ended").then_some(()));
+    assert!(anew("capstan identity list") && !worker.log().contains("docs.rs"), "{}", worker.log());
     running.stop();
 }
 

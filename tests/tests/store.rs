@@ -138,4 +138,18 @@ fn a_damaged_file_is_told_of_and_a_backup_takes_its_place() {
         assert_eq!(ended.code, Some(1), "{command:?}: {ended:?}");
         assert_eq!(ended.error.lines().count(), 1, "{command:?}: {ended:?}");
     }
+    // The check does not advise to check.
+    let checked = machine.store(&["check"]).error;
+    assert!(checked.ends_with("with `capstan store restore FILE --force`\n"), "{checked}");
+    assert!(!checked.contains("store check"), "{checked}");
+
+    fs::remove_file(machine.file()).unwrap();
+    fs::create_dir(machine.file()).unwrap();
+    for command in [&["check"][..], &["info"], &["restore", text(&backup), "--force"]] {
+        let ended = machine.store(command);
+        assert!(
+            ended.code == Some(69) && ended.error.contains("capstan.db is a directory; "),
+            "{command:?}: {ended:?}"
+        );
+    }
 }

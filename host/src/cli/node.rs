@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use capstan_plugin_api::cloud::node_state;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -26,8 +27,8 @@ pub enum Command {
         /// Only those of exactly this name
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
-        /// Only those in this state: pending, running, rebooting, stopped, terminated, error, unknown
-        #[arg(long, value_name = "STATE")]
+        /// Only those in this state
+        #[arg(long, value_name = "STATE", value_parser = STATES)]
         state: Option<String>,
         /// Only those with this tag
         #[arg(long, value_name = "NAME=VALUE")]
@@ -96,6 +97,17 @@ pub struct Create {
     #[command(flatten)]
     wait: WaitOptions,
 }
+
+/// What a node's state may be.
+const STATES: [&str; 7] = [
+    node_state::PENDING,
+    node_state::RUNNING,
+    node_state::REBOOTING,
+    node_state::STOPPED,
+    node_state::TERMINATED,
+    node_state::ERROR,
+    node_state::UNKNOWN,
+];
 
 const COLUMNS: [(&str, &str); 7] = [
     ("CLOUD", "cloud"),

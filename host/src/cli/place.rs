@@ -16,6 +16,7 @@ use crate::{
     },
     drivers::{self, DriverFile, LoadError},
     http::OwnToken,
+    pool,
 };
 
 /// What the options that every command has say.
@@ -60,13 +61,15 @@ impl Place {
 
     /// Reads the configuration for a look at all that can be looked at without starting anything.
     pub fn load_to_check(&self) -> Result<Loaded, Failure> {
-        finish(&Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas).driver_files())
+        let loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas).driver_files();
+        finish(&loader.stock_files(pool::asks_for_enrolment))
     }
 
     /// Reads the configuration for a daemon, with what the command's options lay over it. The drivers' own sections are held
     /// against their schemas.
     pub fn load_all(&self, options: &[SetByOption]) -> Result<Loaded, Failure> {
-        let mut loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
+        let loader = Loader::new(&ProcessEnvironment).file(&self.config).schemas(&Schemas);
+        let mut loader = loader.stock_files(pool::asks_for_enrolment);
         for SetByOption { key, value, option } in options {
             loader = loader.set(key, value, option);
         }
@@ -81,8 +84,21 @@ impl Place {
         match (&self.url, &self.socket) {
             (Some(url), _) => Daemon::from_url(url, &self.credentials),
             (None, Some(socket)) => Daemon::on_socket(socket.clone(), &self.credentials),
-            (None, None) => Daemon::on_socket(self.load()?.config.http.socket, &self.credentials),
+            (None, None) => {
+                let loaded = self.load().map_err(|failure| self.beside_a_broken_file(failure))?;
+                Daemon::on_socket(loaded.config.http.socket, &self.credentials)
+            }
         }
+    }
+
+    /// Names the way to a daemon that runs on with what the file said before it was broken.
+    fn beside_a_broken_file(&self, failure: Failure) -> Failure {
+        let Failure::Usage(text) = failure else { return failure };
+        let socket = Loader::new(&ProcessEnvironment).file(&self.config).socket();
+        Failure::Usage(format!(
+            "{text}\na daemon that runs is asked without this file by --socket {}",
+            socket.display()
+        ))
     }
 }
 

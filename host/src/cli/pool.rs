@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use clap::{Subcommand, builder::NonEmptyStringValueParser};
+use clap::{
+    Subcommand,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -13,6 +16,7 @@ use super::{
     output::{self, Output, brief, segment, text},
     place::{Place, runtime},
 };
+use crate::pool::records::State;
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,8 +36,8 @@ pub enum Command {
     },
     /// The nodes
     Nodes {
-        /// Only those in this state: planned, building, checking, registering, ready, reserved, taken, failed, lost, deleting, deleted
-        #[arg(long, value_name = "STATE")]
+        /// Only those in this state
+        #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
         state: Option<String>,
         /// Only those of this stock
         #[arg(long, value_name = "STOCK")]

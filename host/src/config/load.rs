@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    Config, DriverSchemas, Effective, Environment, Faults, Origin, Secret, Warning, checks,
+    Config, DriverSchemas, Effective, Environment, Fault, Faults, Origin, Secret, Warning, checks,
     origin::absolute,
-    read::{self, Session, Table},
-    schemas, trust,
+    read::{self, Gathered, Session, Table},
+    schemas, stock_files, trust,
 };
 
 /// A configuration without faults, and what is known about it.
@@ -65,6 +65,7 @@ pub struct Loader<'a> {
     schemas: Option<&'a dyn DriverSchemas>,
     lock: bool,
     driver_files: bool,
+    asks_for_enrolment: Option<fn(&str) -> bool>,
     device_token: Option<Secret>,
 }
 
@@ -79,6 +80,7 @@ impl<'a> Loader<'a> {
             schemas: None,
             lock: true,
             driver_files: false,
+            asks_for_enrolment: None,
             device_token: None,
         }
     }
@@ -113,6 +115,14 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Has the files read that the stocks name, where this configuration runs the pool manager: it does not start without them.
+    /// `asks_for_enrolment` says of a text whether only an authority with an address can complete it.
+    #[must_use]
+    pub fn stock_files(mut self, asks_for_enrolment: fn(&str) -> bool) -> Self {
+        self.asks_for_enrolment = Some(asks_for_enrolment);
+        self
+    }
+
     /// Leaves the lock file beside the configuration alone.
     #[must_use]
     pub fn without_lock(mut self) -> Self {
@@ -130,20 +140,24 @@ impl<'a> Loader<'a> {
     /// Reads and checks. Reads files, starts nothing.
     ///
     /// # Errors
-    /// Every fault of every source at once.
+    /// Every fault of every source at once; where a file cannot be read or is no TOML, what is wrong with the files as such alone,
+    /// for nothing is known of what they would say.
     pub fn load(&self) -> Result<Loaded, Faults> {
         let mut session = Session::new(self.environment);
         session.issued = self.device_token.as_ref().map(|token| token.expose().to_owned());
-        let (mut tree, files) = match &self.file {
-            Some(path) => read::gather(path, &mut session.faults),
-            None => (Table::new(), Vec::new()),
-        };
+        let Gathered { mut tree, files, is_whole } = self.gather(&mut session.faults);
+        if !is_whole {
+            return Err(Faults::new(session.faults));
+        }
         read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
         let mut config = session.table(tree, "", Origin::Default, Config::read);
         if let Some(path) = self.file.as_ref().filter(|_| self.lock) {
             trust::apply(path, &mut config, &mut session);
         }
         checks::across(&config, &mut session);
+        if let Some(asks_for_enrolment) = self.asks_for_enrolment {
+            stock_files::check(&config, asks_for_enrolment, &mut session);
+        }
         if let Some(drivers) = self.schemas {
             schemas::check(&config, drivers, &mut session);
             if self.driver_files {
@@ -155,6 +169,22 @@ impl<'a> Loader<'a> {
             Ok(Loaded { config, files, warnings, effective, secrets })
         } else {
             Err(Faults::new(faults))
+        }
+    }
+
+    /// Where the daemon's socket is, as far as this configuration tells, whatever else is wrong with it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        let mut session = Session::new(self.environment);
+        let Gathered { mut tree, .. } = self.gather(&mut session.faults);
+        read::apply(&mut tree, self.environment, &self.options, &mut session.faults);
+        session.table(tree, "", Origin::Default, Config::read).http.socket
+    }
+
+    fn gather(&self, faults: &mut Vec<Fault>) -> Gathered {
+        match &self.file {
+            Some(path) => read::gather(path, faults),
+            None => Gathered { tree: Table::new(), files: Vec::new(), is_whole: true },
         }
     }
 }

@@ -18,6 +18,7 @@ mod schemas;
 mod secret;
 mod sections;
 mod show;
+mod stock_files;
 mod text_file;
 mod trust;
 

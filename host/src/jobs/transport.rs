@@ -1,18 +1,21 @@
 //! Connecting to a job server, over plain TCP or TLS.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Endpoint;
-use crate::tls::{TlsError, TlsFiles};
+use crate::tls::{self, Meaning, TlsError, TlsFiles};
 
 /// The half of a connection that is read.
 pub(super) type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;
@@ -69,7 +72,7 @@ pub enum TransportError {
         /// Which server.
         endpoint: Endpoint,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The host is no name that a certificate could carry.
     #[error("job server {endpoint} cannot be reached over TLS: its host is no valid name or address")]
@@ -92,13 +95,61 @@ pub enum TransportError {
         limit: Duration,
     },
     /// The TLS handshake failed.
-    #[error("no TLS connection to job server {endpoint}: {source}")]
+    #[error("no TLS connection to job server {endpoint}: {}", refusal(.source))]
     Tls {
         /// Which server.
         endpoint: Endpoint,
         /// What the TLS layer said.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+/// What the TLS layer says, and what to do about it.
+fn refusal(error: &io::Error) -> String {
+    match tls::meaning(error) {
+        Meaning::NoTls => format!(
+            "the other side does not speak TLS ({error}); give that job server TLS (gearman.embedded_tls, if it is a daemon's own), or \
+             remove gearman.ssl_ca, gearman.ssl_cert and gearman.ssl_key, and on a node identity.enrol_url, for this side to do without"
+        ),
+        Meaning::CutOff => "the other side ended the connection in the handshake: it does not speak TLS, or it was ended itself; its log \
+                            says why"
+            .to_owned(),
+        Meaning::Refused => format!("{error}; {SEE_CERTIFICATE}"),
+        Meaning::Other => error.to_string(),
+    }
+}
+
+/// Where to look when a certificate is refused.
+const SEE_CERTIFICATE: &str = "the certificate of this side is not accepted, it may be revoked or have ended: see the job server's log and, for a node's, \
+                               `capstan identity list` where its authority is";
+
+/// What is read over TLS. A server checks a certificate after the client holds the handshake for done, so that a refusal comes with
+/// the first read, if it comes as more than an end.
+struct Told<R> {
+    inner: R,
+    /// Whether this side has shown a certificate.
+    has_shown: bool,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Told<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let has_shown = self.has_shown;
+        Pin::new(&mut self.inner).poll_read(context, buffer).map_err(|error| match tls::meaning(&error) {
+            Meaning::Refused => io::Error::new(error.kind(), format!("{error}; {SEE_CERTIFICATE}")),
+            Meaning::CutOff if has_shown => io::Error::new(
+                error.kind(),
+                format!(
+                    "the other side ended it without a word: it was killed, the network broke, or {SEE_CERTIFICATE}"
+                ),
+            ),
+            Meaning::CutOff => io::Error::new(error.kind(), "the other side ended it without a word"),
+            Meaning::NoTls | Meaning::Other => error,
+        })
+    }
 }
 
 impl Transport {
@@ -176,7 +227,7 @@ impl Transport {
         let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await.map_err(failed)?;
         if stream.local_addr().ok() == stream.peer_addr().ok() {
             // A loopback port of the ephemeral range can be joined to itself while its server is down.
-            return Err(failed(std::io::ErrorKind::ConnectionRefused.into()));
+            return Err(failed(io::ErrorKind::ConnectionRefused.into()));
         }
         stream.set_nodelay(true).map_err(failed)?;
         if let Some(keepalive) = self.keepalive {
@@ -188,12 +239,13 @@ impl Transport {
         };
         let name = ServerName::try_from(endpoint.host().to_owned())
             .map_err(|_| TransportError::Name { endpoint: endpoint.clone() })?;
+        let has_shown = config.client_auth_cert_resolver.has_certs();
         let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
             .map_err(|source| TransportError::Tls { endpoint: endpoint.clone(), source })?;
         let (read, write) = tokio::io::split(stream);
-        Ok((Box::new(read), WriteEnd::Tls(Box::new(write))))
+        Ok((Box::new(Told { inner: read, has_shown }), WriteEnd::Tls(Box::new(write))))
     }
 }
 

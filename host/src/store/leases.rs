@@ -130,6 +130,12 @@ pub(super) fn forget_holders(transaction: &mut Transaction<'_>) -> Result<(), Er
     Ok(())
 }
 
+/// Gives every lease back, as whoever held it would. For a store that is filled from a backup: how its holders of then ended is not
+/// known from it.
+pub(super) fn release_all(transaction: &mut Transaction<'_>) -> Result<(), Error> {
+    transaction.execute("UPDATE leases SET held_until = 0, holder = ''", &[]).map(drop)
+}
+
 pub(super) fn after(now: i64, duration: Duration) -> i64 {
     now.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }

@@ -106,6 +106,8 @@ fn a_restored_pool_deletes_nothing_younger_than_its_backup(backend: Backend) {
         };
         assert!(world.site.log_lines().iter().any(|line| told(line) || told(&line["fields"])), "{node} is not told of");
     }
+    // Whoever ran the schedules when the backup was taken ended well since.
+    assert!(!world.site.log().contains("ended without warning"));
     // What nobody accounts for later on is no child of that time.
     let later = plant_orphan(&world);
     wait_for("an orphan of later to be deleted", FAR, || (!all(&world.cloud(), "id").contains(&later)).then_some(()));

@@ -10,11 +10,11 @@ use crate::{
         place::Place,
         rooms,
     },
-    store::{self, Settings},
+    store::{self, Error, Settings},
 };
 
 pub(super) fn check(place: &Place, settings: &Settings) -> Outcome {
-    let checked = store::check(settings, &rooms::migrations(), &rooms::invariants()).map_err(failure)?;
+    let checked = store::check(settings, &rooms::migrations(), &rooms::invariants()).map_err(unreadable)?;
     let number = checked.faults.len();
     match place.output {
         Output::Json => {
@@ -26,7 +26,16 @@ pub(super) fn check(place: &Place, settings: &Settings) -> Outcome {
     if number == 0 {
         return Ok(());
     }
-    Err(Failure::Failed(format!(
-        "found {number} faults in the store; stop the daemon and bring a backup back with `capstan store restore`"
-    )))
+    Err(Failure::Failed(format!("found {number} faults in the store; {NEXT}")))
+}
+
+/// What follows a check that found the store damaged.
+const NEXT: &str = "stop the daemon and bring a backup back with `capstan store restore FILE --force`";
+
+/// The daemon's words for a damaged store advise this very check.
+fn unreadable(error: Error) -> Failure {
+    match error {
+        Error::Corrupt(text) => Failure::Failed(format!("the store is damaged: {text}; {NEXT}")),
+        other => failure(other),
+    }
 }

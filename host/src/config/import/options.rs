@@ -16,6 +16,8 @@ pub(super) enum Fate {
 /// How a value is rewritten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
+    /// What nodes' names begin with.
+    Basename,
     Boolean,
     /// A whole number between these two.
     Count(u32, u32),
@@ -93,7 +95,7 @@ pub(super) const OPTIONS: &[(&str, &str, Fate)] = &[
     ("mgm", "build_interval", Fate::Key("pool.check_interval_seconds", Form::Minutes)),
     ("mgm", "api_server", Fate::Noted("known_drivers.mgm.hp_rest.config.servers", Form::Endpoints, VERIFIED)),
     ("mgm", "az", Fate::Key("pool.az", Form::Count(0, u32::MAX))),
-    ("mgm", "node_basename", Fate::Key("pool.node_basename", Form::Text)),
+    ("mgm", "node_basename", Fate::Key("pool.node_basename", Form::Basename)),
     ("mgm", "nova_image", Fate::Key("pool.image", Form::Text)),
     ("mgm", "nova_image_size", Fate::Key("pool.size", Form::Text)),
     ("mgm", "nova_keyname", Fate::Key("pool.key_pair", Form::Text)),

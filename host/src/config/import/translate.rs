@@ -8,7 +8,7 @@ use super::{
     ini::{self, Entry},
     options::{self, Fate, Form},
 };
-use crate::config::{Endpoint, fault::one_line, read::duration, show};
+use crate::config::{Endpoint, fault::one_line, read::duration, sections::is_basename, show};
 
 /// What came of an old file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,6 +128,7 @@ impl Import {
                 Some("haproxy.service".into())
             }
             Form::Whole => value.parse::<u32>().ok().map(Json::from),
+            Form::Basename => Some(value.as_str()).filter(|name| !name.is_empty() && is_basename(name)).map(Json::from),
             Form::Text if value.is_empty() => None,
             Form::Text => Some(value.as_str().into()),
         };
@@ -207,7 +208,10 @@ impl Import {
             self.values.insert(key.to_owned(), usual.into());
             return;
         }
-        if name != usual {
+        if name.replace('-', "_") == usual {
+            // Another spelling of one driver would get an entry of its own, without what the file says of that driver.
+            self.values.insert(key.to_owned(), usual.into());
+        } else {
             let library = library(kind, &name);
             let why = format!("the driver {name} is looked for in {library}; correct the entry if it is elsewhere");
             self.notes.push((0, why));

@@ -16,5 +16,5 @@ pub(crate) use nearest::nearest;
 pub(super) use reader::TableReader;
 pub use session::Effective;
 pub(super) use session::Session;
-pub(super) use sources::{gather, parse};
+pub(super) use sources::{Gathered, gather, parse};
 pub(super) use tree::{Node, Table, Value, describe_text};

@@ -11,16 +11,30 @@ use toml::de::DeTable;
 use super::tree::{self, Lines, Node, Table, Value};
 use crate::config::{Fault, Origin};
 
+/// What the files say together.
+pub(in crate::config) struct Gathered {
+    pub(in crate::config) tree: Table,
+    pub(in crate::config) files: Vec<PathBuf>,
+    /// Every file could be read and is TOML. Otherwise the tree lacks what stands in the others, and faults of it may be untrue.
+    pub(in crate::config) is_whole: bool,
+}
+
 /// Reads the main file and the files of `conf.d` into one tree.
-pub(in crate::config) fn gather(main: &Path, faults: &mut Vec<Fault>) -> (Table, Vec<PathBuf>) {
-    let mut tree = file(main, faults);
+pub(in crate::config) fn gather(main: &Path, faults: &mut Vec<Fault>) -> Gathered {
+    let before = faults.len();
     let mut files = vec![main.to_owned()];
-    for path in dropped_in(main, faults) {
-        let added = file(&path, faults);
-        merge(&mut tree, added, "", faults);
-        files.push(path);
+    files.extend(dropped_in(main, faults));
+    let mut tables: Vec<Table> = files.iter().map(|path| file(path, faults)).collect();
+    let is_whole = faults.len() == before;
+    let mut tree = tables.remove(0);
+    let mut clashes = Vec::new();
+    for added in tables {
+        merge(&mut tree, added, "", &mut clashes);
     }
-    (tree, files)
+    if is_whole {
+        faults.extend(clashes);
+    }
+    Gathered { tree, files, is_whole }
 }
 
 /// `conf.d/*.toml` beside the main file, sorted by name.
@@ -62,7 +76,7 @@ fn unreadable(path: &Path, error: &str, expected: &str) -> Fault {
     }
 }
 
-/// Parses one document; what can be read in spite of faults is read, so that later faults show as well.
+/// Parses one document; what can be read in spite of faults is read, so that later faults of its syntax show as well.
 pub(in crate::config) fn parse(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Table {
     let lines = Lines::new(Arc::from(path), text);
     let (document, errors) = DeTable::parse_recoverable(text);

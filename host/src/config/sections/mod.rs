@@ -28,7 +28,7 @@ pub use http::{AnonymousRole, ClientAuth, Http, HttpTls};
 pub use identity::{DaemonUrl, Identity, NodeIdentity};
 pub use known_drivers::{Channel, DriverKind, DriverProgram, KnownDriver, KnownDrivers};
 pub use lbaas::Lbaas;
-pub(in crate::config) use pool::DEFAULT_STOCK;
+pub(in crate::config) use pool::{DEFAULT_STOCK, is_basename};
 pub use pool::{Pool, Stock};
 pub use server_identity::ServerIdentity;
 pub use store::Store;

@@ -10,6 +10,13 @@ use crate::config::read::{Port, TableReader};
 /// The stock that `[pool]` itself describes when it names none.
 pub(in crate::config) const DEFAULT_STOCK: &str = "default";
 
+/// What an API server takes as a device's name, in characters.
+const LONGEST_DEVICE_NAME: usize = 128;
+/// What follows `node_basename` in a name: a dash and the node's id, a UUID.
+const ID_IN_NAME: usize = 1 + 36;
+/// The longest `node_basename`.
+const LONGEST_BASENAME: usize = LONGEST_DEVICE_NAME - ID_IN_NAME;
+
 /// `[pool]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
@@ -179,7 +186,9 @@ impl Stock {
             key_pair: table.get("key_pair", base.key_pair),
             security_groups: table.get("security_groups", base.security_groups),
             networks: table.get("networks", base.networks),
-            node_basename: table.get("node_basename", base.node_basename),
+            node_basename: table.checked("node_basename", base.node_basename, |name: &Option<String>| {
+                if name.as_deref().is_none_or(is_basename) { Ok(()) } else { Err(basename_rule()) }
+            }),
             az: table.get("az", base.az),
             user_data: table.get("user_data", base.user_data),
             build_timeout: table.get("build_timeout_seconds", base.build_timeout),
@@ -206,4 +215,20 @@ impl Stock {
             poll_interval: Duration::from_secs(3),
         }
     }
+}
+
+/// Whether this can begin the names of nodes, which are host names and the names of devices. `_` is taken: it becomes `-`.
+pub(in crate::config) fn is_basename(name: &str) -> bool {
+    let begins_well = name.bytes().next().is_none_or(|byte| byte.is_ascii_alphanumeric());
+    begins_well
+        && name.len() <= LONGEST_BASENAME
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn basename_rule() -> (String, String) {
+    let expected = format!(
+        "at most {LONGEST_BASENAME} letters, digits, \".\", \"_\" and \"-\", a letter or digit first: with the node's id it makes a \
+         host name and the name of a device"
+    );
+    (expected, "choose a shorter or plainer one".to_owned())
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::format::{Header, Line, Lines, from_json};
-use crate::store::{Bind, Error, Migration, Restored, Settings, Transaction, Value, access, meta, migrations, tables};
+use crate::store::{
+    Bind, Error, Migration, Restored, Settings, Transaction, Value, access, leases, meta, migrations, tables,
+};
 
 /// Values that one statement takes at most.
 const VALUES: usize = 2000;
@@ -95,6 +97,7 @@ fn load(
     }
     tables::set_sequences(transaction)?;
     migrations::migrate(transaction, steps, None)?;
+    leases::release_all(transaction)?;
     let restored = Restored { at: transaction.now(), backup_of: header.taken_at };
     meta::mark_restored(transaction, restored)?;
     Ok((rows, restored))

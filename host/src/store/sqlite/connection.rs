@@ -40,6 +40,17 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// SQLite says of a folder no more than that it cannot open it.
+pub(super) fn refuse_folder(path: &Path) -> Result<(), Error> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let place = path.display();
+    Err(Error::Unavailable(format!(
+        "{place} is a directory; set store.url to a file, such as \"sqlite:{place}/capstan.db\""
+    )))
+}
+
 /// A connection that writes, and syncs at each commit.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let failed = |error: rusqlite::Error| failure::of(&error, path);

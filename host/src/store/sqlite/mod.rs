@@ -33,6 +33,7 @@ const READERS: usize = 3;
 /// Opens the file, makes it where there is none, and starts the threads.
 pub(super) fn open(path: &Path, clock: &Clock, rooms: &[Migration], reports: Reports) -> Result<Opened, Error> {
     let steps = migrations::in_order(rooms)?;
+    connection::refuse_folder(path)?;
     let lock = lock::Lock::take(path)?;
     connection::create(path)?;
     let connection = connection::open(path)?;
@@ -62,6 +63,7 @@ pub(super) fn look<T>(
     if !path.exists() {
         return Err(Error::NotFound(format!("store at {}; a daemon makes it when it starts", path.display())));
     }
+    connection::refuse_folder(path)?;
     let connection = connection::open_reader(path)?;
     connection.execute_batch("BEGIN").map_err(|error| failure::of(&error, path))?;
     let mut session = Statements::new(&connection, path);
@@ -75,6 +77,7 @@ pub(super) fn replace(
     force: bool,
     fill: &mut dyn FnMut(&mut Transaction<'_>) -> Result<(), Error>,
 ) -> Result<Option<PathBuf>, Error> {
+    connection::refuse_folder(path)?;
     let _lock = lock::Lock::take(path)?;
     if path.exists() && !force {
         let is_empty = look(path, clock, tables::are_empty);
