@@ -34,6 +34,7 @@ fn a_token_is_exchanged_once_and_every_refusal_is_the_same() {
     // Of other names, unknown, wrong and malformed: nothing tells which it was.
     let plain = refused("nonsense", &key);
     assert_eq!(plain["detail"], "the token is not accepted");
+    wait_for("the log to name who asked", FAR, || home.site.log().contains(r#""peer":"127.0.0.1:"#).then_some(()));
     let unknown = "cap_aaaaaaaaaa_".to_owned() + token.rsplit_once('_').unwrap().1;
     let wrong = token.rsplit_once('_').unwrap().0.to_owned() + "_" + &"a".repeat(52);
     for (token, key) in [(&unknown, &key), (&wrong, &key), (&token, &NodeKey::new("lb-2"))] {

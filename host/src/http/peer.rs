@@ -1,6 +1,9 @@
 //! Where a request comes from: the listener puts it there, nothing that is sent can change it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,19 @@ pub enum Peer {
         /// The user of the process, as the kernel says.
         user: u32,
     },
+}
+
+/// As the log names it.
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { address, certificate: None, .. } => write!(out, "{address}"),
+            Self::Tcp { address, certificate: Some(name), .. } => {
+                write!(out, "{address} with the certificate of {name}")
+            }
+            Self::Unix { user } => write!(out, "user {user} of this machine"),
+        }
+    }
 }
 
 /// What failed attempts are counted by.

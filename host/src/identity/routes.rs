@@ -139,7 +139,7 @@ impl Door {
         };
         self.attempts.failed(peer.key(), Instant::now());
         self.figures.counter(&names::IDENTITY_REFUSALS, [reason]).increment();
-        tracing::warn!(?peer, name, reason, "a node gets no certificate: {detail}");
+        tracing::warn!(%peer, name, reason, "a node gets no certificate: {detail}");
         Problem::new(ProblemKind::UNAUTHORIZED, detail)
     }
 }

@@ -154,7 +154,7 @@ impl Gate {
             self.attempts.failed(key, now);
         }
         self.count(reason);
-        warn!(?peer, token = token.map_or("-", TokenText::id), reason, "a token is not accepted");
+        warn!(%peer, token = token.map_or("-", TokenText::id), reason, "a token is not accepted");
         unauthorized("the token is not accepted")
     }
 
