@@ -32,6 +32,8 @@ use crate::{
 pub(super) const BUILD: &str = "pool.build";
 /// Kind of the jobs that delete nodes.
 pub(super) const DELETE: &str = "pool.delete";
+/// Characters of a device's type that every API server keeps, as libra's column does.
+const LONGEST_KIND: usize = 128;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -171,9 +173,10 @@ impl Pool {
     }
 }
 
-/// libra's text about a device.
+/// libra's text about a device, as far as the API server keeps it.
 pub(super) fn kind(spec: &Spec) -> String {
-    format!("basename: {}, image: {}", spec.basename, spec.image_name)
+    let text = format!("basename: {}, image: {}", spec.basename, spec.image_name);
+    text.chars().take(LONGEST_KIND).collect()
 }
 
 /// A row for a node that is to be built, not yet written. Its name is made of its id: a new one, or one that is given.
@@ -241,4 +244,17 @@ pub(super) fn begin_delete(tx: &mut Transaction<'_>, node: &mut Node, reason: &s
     identity::expel(tx, &node.name, "the node is deleted")?;
     note(tx, node, "deleting")?;
     ensure_job(tx, node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_make_no_type_that_the_api_server_refuses() {
+        let spec = Spec { basename: "b".repeat(91), image_name: "i".repeat(60), ..Spec::default() };
+        let text = kind(&spec);
+        assert!(text.starts_with("basename: bbb") && text.ends_with("iii"), "{text}");
+        assert_eq!(text.len(), LONGEST_KIND);
+    }
 }

@@ -2,13 +2,14 @@
 
 mod drain;
 mod error;
+mod meant;
 mod reservation;
 
 use capstan_plugin_api::DriverError;
 use serde::Serialize;
 
-pub(super) use self::drain::unknown;
 pub use self::error::TakeError;
+pub(super) use self::meant::unknown;
 use self::reservation::{confirm, reserve};
 use super::{
     Pool,

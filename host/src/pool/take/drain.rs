@@ -1,6 +1,6 @@
 //! What an operator does with a node, or an owner who no longer needs it: it leaves the stock, or the pool.
 
-use super::{TakeError, reservation::confirm};
+use super::{TakeError, meant::known, reservation::confirm};
 use crate::{
     failpoint,
     pool::{
@@ -8,7 +8,6 @@ use crate::{
         records::{Node, State},
         shared::{note, order_delete},
     },
-    store::Transaction,
 };
 
 impl Pool {
@@ -81,16 +80,4 @@ impl Pool {
                 self.inner.news.count();
             })
     }
-}
-
-/// The node that somebody means.
-pub(super) fn known(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
-    Node::meant(tx, id)?.ok_or_else(|| TakeError::NotThere(unknown(id)))
-}
-
-/// What is said of a node that the pool does not know.
-pub(in crate::pool) fn unknown(id: &str) -> String {
-    format!(
-        "there is no node {id:?} in the pool by its id, its name or an id of the cloud's that one node alone has; `capstan pool nodes` lists all"
-    )
 }

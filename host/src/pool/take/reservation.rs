@@ -1,6 +1,6 @@
 //! The time between the choice of a node and its hand-over: a row that is reserved, which goes back by itself.
 
-use super::{Take, TakeError, drain::known};
+use super::{Take, TakeError, meant::known};
 use crate::{
     pool::{
         Pool,
