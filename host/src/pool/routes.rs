@@ -117,11 +117,7 @@ async fn drain(
     caller: Caller,
     OptionalJson(why): OptionalJson<Why>,
 ) -> Result<Json<Value>, Problem> {
-    let (node, is_drained) = match pool.drain(&id, &why.by(&caller)).await {
-        // It is there and is not spare.
-        Err(TakeError::NotThere(detail)) if pool.show(&id).await?.is_some() => return Err(Problem::conflict(detail)),
-        done => done?,
-    };
+    let (node, is_drained) = pool.drain(&id, &why.by(&caller)).await?;
     let Json(mut body) = told(&pool, node).await?;
     body["drained"] = json!(is_drained);
     Ok(Json(body))
@@ -197,6 +193,7 @@ impl From<TakeError> for Problem {
         match error {
             TakeError::Empty { .. } | TakeError::Unfit { .. } => Self::new(ProblemKind::UNAVAILABLE, error.to_string()),
             TakeError::Unknown { .. } | TakeError::NotThere(_) => Self::not_found(error.to_string()),
+            TakeError::NotNow(_) => Self::conflict(error.to_string()),
             TakeError::Api { driver, error } => Self::of_driver(&driver, &error),
             TakeError::Store(error) => error.into(),
         }

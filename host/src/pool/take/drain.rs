@@ -27,7 +27,7 @@ impl Pool {
                     State::Ready => {}
                     state => {
                         let what = state.as_str();
-                        return Err(TakeError::NotThere(format!(
+                        return Err(TakeError::NotNow(format!(
                             "node {} is {what}; only a spare one is drained",
                             node.name
                         )));

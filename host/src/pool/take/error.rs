@@ -33,9 +33,12 @@ pub enum TakeError {
         /// What there is.
         known: String,
     },
-    /// No such node, or it is not in the state for this.
+    /// No such node.
     #[error("{0}")]
     NotThere(String),
+    /// It is not in the state for this.
+    #[error("{0}")]
+    NotNow(String),
     /// The API server was asked and did not agree.
     #[error("the API server does not give the node: {error}")]
     Api {

@@ -116,7 +116,7 @@ pub(super) fn reserve(
 pub(super) fn confirm(tx: &mut Transaction<'_>, id: &str) -> Result<Node, TakeError> {
     let node = Node::find(tx, id)?.filter(|node| node.state == State::Reserved);
     let Some(mut node) = node else {
-        return Err(TakeError::NotThere(format!(
+        return Err(TakeError::NotNow(format!(
             "the reservation of node {id} ran out while it was prepared; ask again"
         )));
     };
