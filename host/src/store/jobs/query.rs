@@ -34,14 +34,16 @@ pub fn get(transaction: &mut Transaction<'_>, id: &str) -> Result<Option<Job>, E
 /// The store's.
 pub fn list(transaction: &mut Transaction<'_>, filter: &Filter, limit: u32) -> Result<Vec<Job>, Error> {
     let state = filter.state.map(State::as_str);
-    let (beyond, order) = if filter.newest_first { ("<", "DESC") } else { (">", "ASC") };
+    // Before and behind every id, so that a page begins at its key in the index.
+    let (beyond, order, end) = if filter.newest_first { ("<", "DESC", "~") } else { (">", "ASC", "") };
+    let after = filter.after.as_deref().unwrap_or(end);
     let rows = transaction.query(
         &format!(
-            "SELECT * FROM jobs WHERE (CAST($1 AS TEXT) IS NULL OR id {beyond} $1) \
+            "SELECT * FROM jobs WHERE id {beyond} $1 \
              AND (CAST($2 AS TEXT) IS NULL OR state = $2) AND (CAST($3 AS TEXT) IS NULL OR kind = $3) \
              AND (CAST($4 AS TEXT) IS NULL OR object = $4) ORDER BY id {order} LIMIT $5"
         ),
-        &[&filter.after, &state, &filter.kind, &filter.object, &limit],
+        &[&after, &state, &filter.kind, &filter.object, &limit],
     )?;
     rows.iter().map(model::job).collect()
 }

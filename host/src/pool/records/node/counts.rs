@@ -25,8 +25,9 @@ impl Trouble {
             Self::Unfit => "state = 'ready' AND origin = 'stock' AND health_failures > 0".to_owned(),
             Self::InError => format!("state IN ('reserved', 'taken') AND reason LIKE '{GIVEN_UP}%'"),
             Self::Delayed => {
-                "state IN ('planned', 'building', 'checking', 'registering') AND origin = 'stock' AND reason <> ''"
-                    .to_owned()
+                let states = State::ALL.into_iter().filter(|state| state.is_being_built());
+                let states: Vec<_> = states.map(|state| format!("'{}'", state.as_str())).collect();
+                format!("state IN ({}) AND origin = 'stock' AND reason <> ''", states.join(", "))
             }
         }
     }
